@@ -1,1 +1,27 @@
-"""runtide."""
+"""The contract between producers, consumers and dashboards: streams, wire format, spool files, tables."""
+
+from runtide_schemas.codec import CodecError, decode, encode, encode_frame, peek, split
+from runtide_schemas.migrations import Migration, migrations
+from runtide_schemas.segments import Damage, Entry, Header, SegmentError, encode_entry, encode_header, read_header, scan
+from runtide_schemas.streams import STREAMS, Stream
+
+__all__ = [
+    "STREAMS",
+    "CodecError",
+    "Damage",
+    "Entry",
+    "Header",
+    "Migration",
+    "SegmentError",
+    "Stream",
+    "decode",
+    "encode",
+    "encode_entry",
+    "encode_frame",
+    "encode_header",
+    "migrations",
+    "peek",
+    "read_header",
+    "scan",
+    "split",
+]
