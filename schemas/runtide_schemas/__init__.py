@@ -2,7 +2,16 @@
 
 from runtide_schemas.codec import CodecError, decode, encode, encode_frame, peek, split
 from runtide_schemas.migrations import Migration, migrations
-from runtide_schemas.segments import Damage, Entry, Header, SegmentError, encode_entry, encode_header, read_header, scan
+from runtide_schemas.segments import (
+    Damage,
+    Entry,
+    Header,
+    SegmentError,
+    encode_entry,
+    encode_header,
+    read_header,
+    scan,
+)
 from runtide_schemas.streams import STREAMS, Stream
 
 __all__ = [

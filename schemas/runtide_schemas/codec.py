@@ -71,7 +71,9 @@ def decode(stream: Stream, message: bytes) -> dict[str, Any]:
     """
     prefix, body = split(message)
     if prefix != stream.prefix:
-        raise CodecError(f"schema {prefix[2:].hex()} is not that of the stream {stream.name} ({stream.prefix[2:].hex()})")
+        raise CodecError(
+            f"schema {prefix[2:].hex()} is not that of the stream {stream.name} ({stream.prefix[2:].hex()})"
+        )
     try:
         return fastavro.schemaless_reader(io.BytesIO(body), stream.schema, None)  # type: ignore[return-value]
     except (EOFError, ValueError, IndexError, struct.error, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""Spool segments: the files in which records wait on a local disk.
+r"""Spool segments: the files in which records wait on a local disk.
 
 A writer has a folder of its own, `spool/<writer, 16 hex digits>/`, with
 
@@ -8,12 +8,13 @@ A writer has a folder of its own, `spool/<writer, 16 hex digits>/`, with
     closed                                empty; says that the writer ended and appends no more
 
     segment  =  header, entry, entry, ...
-    header   =  "RTSEG\\x01", u32 length, u32 crc32(json), json {"stream", "schema"}
-    entry    =  "\\xd1RTe", u32 length, u32 crc32(payload), u64 appended (microseconds), u32 crc32(the 20 bytes before), payload
+    header   =  "RTSEG\x01", u32 length, u32 crc32(json), json {"stream", "schema"}
+    entry    =  "\xd1RTe", u32 length, u32 crc32(payload), u64 appended (microseconds),
+                u32 crc32(the 20 bytes before), payload
 
-Integers are little-endian. An offset is a byte position in the whole stream of the writer: base + position in the file, headers
-included; the next segment's base is where the last one ended. The header has a checksum of its own, so that a flipped bit
-in a length costs one entry and not the rest of the file.
+Integers are little-endian. An offset is a byte position in the whole stream of the writer: base + position in the
+file, headers included; the next segment's base is where the last one ended. The header has a checksum of its own, so
+that a flipped bit in a length costs one entry and not the rest of the file.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class SegmentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a segment says of itself: its stream, the Avro schema (JSON text) of its records, and its own length in bytes."""
+    """What a segment says of itself: its stream, its records' Avro schema (JSON text); and its length in bytes."""
 
     stream: str
     schema_json: str
