@@ -1,0 +1,72 @@
+"""Start the embedded stack, train three times with different learning rates, and stay up until Ctrl-C (`make demo`)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HOME = Path(os.environ.get("RUNTIDE_DIR", Path.home() / ".runtide"))
+RATES = ("0.001", "0.01", "0.1")
+
+
+def dashboard() -> str | None:
+    """Address of the running stack's dashboard."""
+    try:
+        return str(json.loads((HOME / "stack.json").read_text())["dashboard_url"])
+    except FileNotFoundError:
+        return None
+
+
+def await_stack(stack: subprocess.Popen[bytes]) -> str:
+    while (address := dashboard()) is None:
+        if stack.poll() is not None:
+            sys.exit(stack.returncode)
+        time.sleep(0.1)
+    return address
+
+
+def first_point(stack: subprocess.Popen[bytes]) -> None:
+    """Wait until the first points can be read: what the dashboard shows is then there."""
+    command = [sys.executable, "-m", "runtide", "sql", "SELECT count() FROM metrics", "--format", "csv"]
+    while stack.poll() is None:
+        answer = subprocess.run(command, capture_output=True, text=True)
+        if answer.returncode == 0 and int(answer.stdout.splitlines()[-1]) > 0:
+            return
+        time.sleep(0.5)
+
+
+def main() -> int:
+    # The stack and the trainings get sessions of their own: Ctrl-C reaches this process, which stops them in order.
+    if dashboard():
+        print(f"A stack is running already: {dashboard()}. The demo logs to it.")
+        stack = None
+    else:
+        stack = subprocess.Popen([sys.executable, "-m", "runtide", "up"], start_new_session=True)
+    trainings: list[subprocess.Popen[bytes]] = []
+    try:
+        address = await_stack(stack) if stack else dashboard()
+        script = Path(__file__).with_name("digits_mlp.py")
+        for rate in RATES:
+            command = [sys.executable, str(script), "--lr", rate]
+            trainings.append(subprocess.Popen(command, start_new_session=True))
+        if stack:
+            first_point(stack)
+        print(f"\n  Three trainings are being logged: {address}\n  Ctrl-C stops everything.\n", flush=True)
+        for training in trainings:
+            training.wait()
+        print("  The trainings are done; the dashboard stays up until Ctrl-C.", flush=True)
+        return stack.wait() if stack else 0
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for process in [*trainings, *([stack] if stack else [])]:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
