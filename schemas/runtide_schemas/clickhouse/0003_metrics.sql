@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS `${database}`.metric_summary_state ${on_cluster}
     min SimpleAggregateFunction(min, Float64) COMMENT 'Smallest finite value, inf when there is none',
     max SimpleAggregateFunction(max, Float64) COMMENT 'Largest finite value, -inf when there is none',
     sum SimpleAggregateFunction(sum, Float64) COMMENT 'Sum of the finite values',
-    last AggregateFunction(argMax, Float64, Tuple(DateTime64(3, 'UTC'), Int64, UInt64)) COMMENT 'Value by (time, step, seq)',
+    last AggregateFunction(argMax, Float64, Int64) COMMENT 'Value at the largest step',
     first_step SimpleAggregateFunction(min, Int64) COMMENT 'Smallest step',
     last_step SimpleAggregateFunction(max, Int64) COMMENT 'Largest step',
     last_time SimpleAggregateFunction(max, DateTime64(3, 'UTC')) COMMENT 'Latest time',
@@ -83,7 +83,7 @@ SELECT
     min(if(empty(finite), inf, arrayMin(finite))) AS min,
     max(if(empty(finite), -inf, arrayMax(finite))) AS max,
     sum(arraySum(finite)) AS sum,
-    argMaxState(series[-1], (fromUnixTimestamp64Milli(last_at, 'UTC'), to_step, seq)) AS last,
+    argMaxState(series[-1], to_step) AS last,
     min(from_step) AS first_step,
     max(to_step) AS last_step,
     max(fromUnixTimestamp64Milli(latest, 'UTC')) AS last_time,
@@ -92,14 +92,14 @@ SELECT
 FROM
 (
     SELECT
-        run_id, rank, attempt, writer, seq, ordered, steps_in_frame, last_at, latest, from_step, to_step, key, series,
+        run_id, rank, attempt, writer, ordered, steps_in_frame, latest, from_step, to_step, key, series,
         arrayFilter(x -> isFinite(x), series) AS finite,
         toUInt64(countEqual(arrayMap(x -> isNaN(x), series), 1)) AS nans
     FROM
     (
         SELECT
-            run_id, rank, attempt, writer, seq, ordered, keys,
-            toUInt64(length(steps)) AS steps_in_frame, times[-1] AS last_at, arrayMax(times) AS latest,
+            run_id, rank, attempt, writer, ordered, keys,
+            toUInt64(length(steps)) AS steps_in_frame, arrayMax(times) AS latest,
             steps[1] AS from_step, steps[-1] AS to_step,
             arrayMap(i -> arraySlice(values, i * length(steps) + 1, length(steps)), range(length(keys))) AS per_key
         FROM `${database}`.landing_metrics
