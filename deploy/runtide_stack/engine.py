@@ -1,0 +1,277 @@
+"""The chDB engine that this process owns, and one statement's life on one of its connections."""
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from chdb import _chdb  # the public Connection hides classify_query and the streams' order of closing
+
+from runtide_stack import reader
+from runtide_stack import sql as syntax
+from runtide_stack.errors import EngineError, StartError, refusal
+
+# The engine encodes each block on its own: only these formats can be sent as the blocks come.
+_BLOCKWISE = {"Native", "TabSeparated", "TSV", "CSV", "RowBinary", "JSONEachRow", "JSONCompactEachRow"}
+# Merges and caches of a default ClickHouse assume a server of their own; here training runs on the same machine.
+_OPTIONS = "max_server_memory_usage_to_ram_ratio=0.5"
+
+
+@dataclass(frozen=True)
+class ExternalTable:
+    """A temporary table that a request brings with it."""
+
+    name: str
+    structure: str
+    format: str
+    data: BinaryIO
+
+
+@dataclass
+class Statement:
+    """One statement as a request asks for it."""
+
+    sql: bytes
+    insert: syntax.Insert | None = None
+    data: BinaryIO | None = None
+    database: str = ""
+    format: str = ""
+    as_reader: bool = False
+    read_only: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    tables: list[ExternalTable] = field(default_factory=list)
+
+
+def anonymous_file() -> BinaryIO:
+    """A file without a name that the engine can open through its descriptor."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("runtide-insert"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _path(data: BinaryIO) -> str:
+    data.flush()
+    data.seek(0)
+    return f"/dev/fd/{data.fileno()}"
+
+
+class Engine:
+    """Owns the engine's folder; every method may block, and every connection belongs to one thread at a time.
+
+    Raises:
+        StartError: another process holds the folder, or it cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._target = f"{folder}?{_OPTIONS}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # The engine lives as long as one connection does.
+            self._anchor = _chdb.connect(self._target)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise StartError(f"the folder {folder} cannot be used: {error.strerror}") from error
+        except RuntimeError as error:
+            raise StartError(_why_not_opened(folder, str(error))) from error
+        self.timezone = self._scalar("SELECT timezone()")
+        self.version = self._scalar("SELECT version()")
+        self.name = socket.gethostname()
+        self.forbidden = reader.forbidden_functions(self._anchor)
+
+    def _scalar(self, query: str) -> str:
+        return bytes(self._anchor.query(query, "TSVRaw").bytes()).decode().rstrip("\n")
+
+    def connect(self) -> Any:
+        """A connection of its own: settings, database and temporary tables live on it and end with it."""
+        return _chdb.connect(self._target)  # type: ignore[attr-defined]
+
+    def kill_queries(self) -> None:
+        """Ask every statement that runs to stop."""
+        self._anchor.query("KILL QUERY WHERE 1 ASYNC FORMAT Null")
+
+    def close(self) -> None:
+        """Write out what is in memory and release the folder."""
+        self._anchor.close()
+
+
+def _why_not_opened(folder: Path, text: str) -> str:
+    if "Cannot lock file" in text:
+        return f"another process already uses the folder {folder}: stop it, or choose another folder with --dir"
+    if "ermission denied" in text or "ead-only file system" in text:
+        return f"the folder {folder} is not writable for this user: change its owner, or choose another with --dir"
+    return f"the engine cannot open the folder {folder}: {text.splitlines()[0]}"
+
+
+class Execution:
+    """One statement on one connection: begin, next until it returns nothing, close.
+
+    Every method may block. Never two calls at once, except that cancel may come from another thread.
+    """
+
+    def __init__(self, engine: Engine, connection: Any, statement: Statement, history: list[bytes]) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._statement = statement
+        self._stream: Any = None
+        self._history = history  # the session's own SET and USE: they win over the defaults
+        self._cancelled = False
+        self._started = time.monotonic_ns()
+        self.format = statement.format or "TabSeparated"
+        self._read_rows = self._read_bytes = self._written_rows = self._written_bytes = self._result_rows = 0
+
+    def begin(self) -> bytes:
+        """Prepare the connection, run the statement, return the first piece of the result.
+
+        Raises:
+            EngineError: the statement was refused or failed.
+        """
+        try:
+            self._prepare()
+            return self._run()
+        except RuntimeError as error:
+            raise EngineError(str(error)) from error
+
+    def next(self) -> bytes:
+        """The next piece of the result, empty at its end.
+
+        Raises:
+            EngineError: the statement failed halfway.
+        """
+        try:
+            return self._fetch()
+        except RuntimeError as error:
+            raise EngineError(str(error)) from error
+
+    def cancel(self) -> None:
+        """Stop the statement, while another thread may be inside begin or next: the client has left."""
+        self._cancelled = True
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(RuntimeError):
+                self._connection.streaming_cancel_query(stream)
+
+    def close(self, keep_session: bool) -> None:
+        """End the stream, release files, and take this statement's traces off a session's connection.
+
+        The stream always ends before the connection is closed: the other order hangs in the engine.
+        """
+        self.cancel()
+        for data in (self._statement.data, *(table.data for table in self._statement.tables)):
+            if data is not None:
+                data.close()
+        if keep_session:
+            self._restore()
+
+    def counters(self) -> dict[str, int]:
+        """What the statement has read and written so far."""
+        return {
+            "read_rows": self._read_rows,
+            "read_bytes": self._read_bytes,
+            "written_rows": self._written_rows,
+            "written_bytes": self._written_bytes,
+            "total_rows_to_read": 0,
+            "result_rows": self._written_rows or self._result_rows,
+            "elapsed_ns": time.monotonic_ns() - self._started,
+        }
+
+    def _restore(self) -> None:
+        statement = self._statement
+        for table in statement.tables:
+            self._quietly(f"DROP TEMPORARY TABLE IF EXISTS {syntax.quote_name(table.name)}".encode())
+        for name in statement.settings:
+            self._quietly(f"SET {syntax.quote_name(name)} = DEFAULT".encode())
+        if statement.database:
+            self._quietly(b"USE default")
+        if statement.database or statement.settings:
+            for line in self._history:
+                self._quietly(line)
+
+    def _quietly(self, line: bytes) -> None:
+        with contextlib.suppress(RuntimeError):  # an unknown setting was refused before, a table may not exist
+            self._connection.query(line, "Null")
+
+    def _prepare(self) -> None:
+        statement = self._statement
+        for table in statement.tables:
+            self._load(table)
+        if statement.as_reader:
+            self._connection.query(syntax.set_statement(reader.LIMITS), "Null")
+            self._connection.query("SET readonly = 1", "Null")
+        if statement.database:
+            self._connection.query("USE " + syntax.quote_name(statement.database), "Null")
+        if statement.settings:
+            self._connection.query(syntax.set_statement(statement.settings), "Null")
+        self._check()
+
+    def _load(self, table: ExternalTable) -> None:
+        name = syntax.quote_name(table.name)
+        self._connection.query(f"CREATE TEMPORARY TABLE {name} ({table.structure}\n) ENGINE = Memory", "Null")
+        clause = f"INSERT INTO {name} FROM INFILE '{_path(table.data)}' COMPRESSION 'none' FORMAT {table.format}"
+        self._connection.query(clause, "Null")
+
+    def _check(self) -> None:
+        statement = self._statement
+        found = self._connection.classify_query(statement.sql)
+        kind = found["query_class"].name
+        if found["statement_count"] > 1:
+            raise refusal(62, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)")
+        if statement.read_only and kind.startswith("MUTATING"):
+            raise refusal(164, "READONLY", "Cannot execute query in readonly mode: use POST, GET only reads")
+        if statement.as_reader:
+            reader.check(self._connection, statement.sql, statement.parameters, kind, self._engine.forbidden)
+
+    def _run(self) -> bytes:
+        statement, query = self._statement, self._statement.sql
+        if statement.insert is not None and statement.data is not None:
+            query = statement.insert.reading(_path(statement.data))
+            return self._count(self._connection.query(query, "Null", params=dict(statement.parameters)))
+        bare, named = syntax.split_format(query)
+        self.format = named or self.format
+        selects = syntax.first_word(query) in (b"SELECT", b"WITH")
+        if not (selects and self.format in _BLOCKWISE):
+            return self._count(self._connection.query(query, self.format, params=dict(statement.parameters)))
+        self._stream = self._connection.send_query(query, self.format, params=dict(statement.parameters))
+        first = self._fetch()
+        return first if first or self.format != "Native" else self._empty_native(bare)
+
+    def _fetch(self) -> bytes:
+        stream = self._stream
+        if stream is None or self._cancelled:
+            return b""
+        result = self._connection.streaming_fetch_result(stream)
+        if result is None or result.rows_read() == 0:
+            self._stream = None
+            return b""
+        self._result_rows += result.rows_read()
+        self._read_rows += result.storage_rows_read()
+        self._read_bytes += result.storage_bytes_read()
+        return bytes(result.bytes())
+
+    def _empty_native(self, bare: bytes) -> bytes:
+        """The header of a result without rows: the engine sends nothing, and clients want the columns' names."""
+        question = b"DESCRIBE TABLE (" + bare.rstrip().rstrip(b";") + b"\n) FORMAT JSONCompactEachRow"
+        answer = self._connection.query(question, "JSONCompactEachRow", params=dict(self._statement.parameters))
+        columns = [json.loads(line)[:2] for line in bytes(answer.bytes() or b"").splitlines()]
+        texts = [text.encode() for column in columns for text in column]
+        return _varint(len(columns)) + b"\0" + b"".join(_varint(len(text)) + text for text in texts)
+
+    def _count(self, result: Any) -> bytes:
+        self._result_rows = result.rows_read()
+        self._read_rows, self._read_bytes = result.storage_rows_read(), result.storage_bytes_read()
+        self._written_rows, self._written_bytes = result.rows_written(), result.bytes_written()
+        return bytes(result.bytes() or b"")
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

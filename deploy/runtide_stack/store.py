@@ -1,0 +1,85 @@
+"""`python -m runtide_stack.store`: one process that owns an engine's folder and serves it over ClickHouse's HTTP."""
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from runtide_stack.engine import Engine
+from runtide_stack.errors import StartError
+from runtide_stack.gateway import Gateway
+
+# Seconds that running statements get to finish after SIGTERM before they are killed.
+_GRACE = 3
+
+
+class _Server(uvicorn.Server):
+    """Kills what still runs when the grace is over: a thread inside the engine cannot be cancelled from outside."""
+
+    engine: Engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        killer = asyncio.get_running_loop().call_later(_GRACE, self.engine.kill_queries)
+        await super().shutdown(sockets)
+        killer.cancel()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol left at 0 asyncio does not set TCP_NODELAY, and each answer waits 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another port with --port"
+        ) from error
+    return listener
+
+
+def serve(folder: Path, host: str, port: int, password: str) -> None:
+    """Serve the engine in `folder` until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: the folder or the port cannot be used.
+    """
+    listener = _listen(host, port)
+    engine = Engine(folder)
+    try:
+        config = uvicorn.Config(
+            Gateway(engine, password), lifespan="on", access_log=False, log_level="warning",
+            timeout_graceful_shutdown=2 * _GRACE,
+        )  # fmt: skip
+        server = _Server(config)
+        server.engine = engine
+        server.run([listener])
+    finally:
+        engine.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the store; the password of the user `default` comes from RUNTIDE_STORE_PASSWORD."""
+    parser = argparse.ArgumentParser(prog="runtide store", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True, help="the engine's folder; made when missing")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    options = parser.parse_args(argv)
+    try:
+        serve(options.dir, options.host, options.port, os.environ.get("RUNTIDE_STORE_PASSWORD", ""))
+    except StartError as error:
+        print(f"runtide store: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0  # uvicorn raises the signal again once it has stopped
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
