@@ -1,0 +1,165 @@
+"""`runtide up`: the embedded stack in one folder, on one command."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from runtide_stack.errors import StartError
+from runtide_stack.supervisor import ChildSpec, Supervisor
+
+_DASHBOARD_PORT, _STORE_PORT = 8585, 8586
+_HOST, _DATABASE = "127.0.0.1", "runtide"
+
+
+def up(argv: list[str]) -> int:
+    """Start the store, the consumer and the dashboard, and keep them running until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="runtide up", description=up.__doc__)
+    default = os.environ.get("RUNTIDE_DIR") or "~/.runtide"
+    parser.add_argument("--dir", default=default, help="folder of the spool and the store (RUNTIDE_DIR; %(default)s)")
+    parser.add_argument("--port", type=int, help=f"port of the dashboard ({_DASHBOARD_PORT}, or a free one)")
+    parser.add_argument("--store-port", type=int, help=f"port of the store ({_STORE_PORT}, or a free one)")
+    parser.add_argument("--no-dashboard", action="store_true", help="run the store and the consumer alone")
+    args = parser.parse_args(argv)
+    try:
+        with _owned(Path(args.dir).expanduser().absolute()) as folder:
+            dashboard = None if args.no_dashboard else _port("--port", args.port, _DASHBOARD_PORT)
+            _run(folder, _port("--store-port", args.store_port, _STORE_PORT), dashboard)
+    except StartError as error:
+        print(f"runtide up: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(folder: Path, store_port: int, dashboard_port: int | None) -> None:
+    password = _password(folder / "store.password")
+    stack = {
+        "pid": os.getpid(),
+        "store_url": f"http://{_HOST}:{store_port}",
+        "store_password": password,
+        "dashboard_url": f"http://{_HOST}:{dashboard_port}" if dashboard_port else None,
+        "database": _DATABASE,
+    }
+    supervisor = Supervisor(_specs(folder, store_port, dashboard_port, password), folder / "logs", _tell)
+
+    def announce() -> None:
+        _write_private(folder / "stack.json", json.dumps(stack))
+        _tell(f"ready: dashboard {stack['dashboard_url'] or 'off'}, store {stack['store_url']}, folder {folder}")
+
+    try:
+        supervisor.run(announce)
+    finally:
+        (folder / "stack.json").unlink(missing_ok=True)
+
+
+def _specs(folder: Path, store_port: int, dashboard_port: int | None, password: str) -> list[ChildSpec]:
+    def address(user: str) -> dict[str, str]:
+        url = f"http://{user}@{_HOST}:{store_port}/{_DATABASE}"
+        return {"RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url}
+
+    specs = [
+        ChildSpec(
+            "store",
+            ["runtide_stack.store", "--dir", str(folder / "store"), "--host", _HOST, "--port", str(store_port)],
+            _answers(f"http://{_HOST}:{store_port}/ping"),
+            {"RUNTIDE_STORE_PASSWORD": password},
+        ),
+        ChildSpec(
+            "consumer",
+            ["runtide_consumers", "consume", "--spool", str(folder / "spool")],
+            lambda written: "ready" in written.splitlines(),
+            address(f"default:{password}"),
+        ),
+    ]
+    if dashboard_port:
+        specs.append(
+            ChildSpec(
+                "dashboard",
+                ["runtide_dashboards", "--host", _HOST, "--port", str(dashboard_port)],
+                _answers(f"http://{_HOST}:{dashboard_port}/_stcore/health"),
+                address("reader"),
+            )
+        )
+    return specs
+
+
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[Path]:
+    """Hold the folder for as long as the stack runs on it."""
+    try:
+        for part in (folder, folder / "spool", folder / "logs"):
+            part.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "up.lock").open("a+")
+    except OSError as error:
+        raise StartError(f"the folder {folder} cannot be used ({error.strerror}): choose another with --dir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartError(f"runtide is already running on {folder} ({_who(folder)})") from error
+        yield folder
+
+
+def _who(folder: Path) -> str:
+    try:
+        stack = json.loads((folder / "stack.json").read_text())
+    except (OSError, ValueError):
+        return "it is starting or stopping"
+    return f"pid {stack['pid']}, dashboard {stack['dashboard_url'] or 'off'}"
+
+
+def _port(option: str, wanted: int | None, preferred: int) -> int:
+    """A port to listen on: what the person wants, else the preferred one, else any."""
+    if wanted is not None:
+        if not _is_free(wanted):
+            raise StartError(f"port {wanted} is in use: give another one with {option}, or none to have one chosen")
+        return wanted
+    if _is_free(preferred):
+        return preferred
+    with socket.create_server((_HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server((_HOST, port)):
+            return True
+    except OSError:
+        return False
+
+
+def _password(path: Path) -> str:
+    if not path.exists():
+        _write_private(path, secrets.token_urlsafe(24))
+    return path.read_text()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file at once, readable for its owner only."""
+    new = path.with_suffix(".new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def _answers(url: str) -> Callable[[str], bool]:
+    def check(_: str) -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    return check
+
+
+def _tell(line: str) -> None:
+    print(f"runtide: {line}", flush=True)
