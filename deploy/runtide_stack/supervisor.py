@@ -26,7 +26,7 @@ class ChildSpec:
     Args:
         name: Its name in messages and of its log file.
         command: Module and arguments, as for `python -m`.
-        ready: Whether it serves by now, given what it has written since its start; asked until it says yes, must not block.
+        ready: Whether it serves by now, given what it has written since its start; asked until it says yes.
         environment: Variables on top of our own.
     """
 
@@ -86,10 +86,10 @@ class Child:
             if now >= self._restart_at:
                 self.start()
             return None
+        _close(process)
         self._quick_deaths = self._quick_deaths + 1 if now - self._started < _AT_ONCE else 0
         if self._quick_deaths >= _TRIES:
             raise StartError(f"the {self.spec.name} does not start: {self._last_words()} (its log: {self.log})")
-        _close(process)
         self._restart_at = now + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         return f"the {self.spec.name} ended ({_how(process.returncode)}), starting it again"
@@ -97,15 +97,15 @@ class Child:
     def stop(self) -> None:
         """End the process: politely, and by force when that takes too long."""
         process, self.process = self.process, None
-        if process is None or process.poll() is not None:
+        if process is None:
             return
+        _close(process)
         process.terminate()
         try:
             process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        _close(process)
 
     def _last_words(self) -> str:
         lines = [line for line in self.written().splitlines() if line.strip()]
