@@ -99,13 +99,13 @@ class Child:
         process, self.process = self.process, None
         if process is None:
             return
-        _close(process)
         process.terminate()
         try:
             process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _close(process)
 
     def _last_words(self) -> str:
         lines = [line for line in self.written().splitlines() if line.strip()]
