@@ -1,7 +1,6 @@
 """The chDB engine that this process owns, and one statement's life on one of its connections."""
 
 import contextlib
-import json
 import os
 import socket
 import tempfile
@@ -121,6 +120,7 @@ class Execution:
         self._stream: Any = None
         self._history = history  # the session's own SET and USE: they win over the defaults
         self._cancelled = False
+        self._reads = False
         self._started = time.monotonic_ns()
         self.format = statement.format or "TabSeparated"
         self._read_rows = self._read_bytes = self._written_rows = self._written_bytes = self._result_rows = 0
@@ -198,27 +198,30 @@ class Execution:
 
     def _prepare(self) -> None:
         statement = self._statement
-        for table in statement.tables:
-            self._load(table)
         if statement.as_reader:
             self._connection.query(syntax.set_statement(reader.LIMITS), "Null")
+            self._load_tables()
             self._connection.query("SET readonly = 1", "Null")
         if statement.database:
             self._connection.query("USE " + syntax.quote_name(statement.database), "Null")
         if statement.settings:
             self._connection.query(syntax.set_statement(statement.settings), "Null")
+        if not statement.as_reader:
+            self._load_tables()
         self._check()
 
-    def _load(self, table: ExternalTable) -> None:
-        name = syntax.quote_name(table.name)
-        self._connection.query(f"CREATE TEMPORARY TABLE {name} ({table.structure}\n) ENGINE = Memory", "Null")
-        clause = f"INSERT INTO {name} FROM INFILE '{_path(table.data)}' COMPRESSION 'none' FORMAT {table.format}"
-        self._connection.query(clause, "Null")
+    def _load_tables(self) -> None:
+        for table in self._statement.tables:
+            name, path = syntax.quote_name(table.name), _path(table.data)
+            self._connection.query(f"CREATE TEMPORARY TABLE {name} ({table.structure}\n) ENGINE = Memory", "Null")
+            insert = f"INSERT INTO {name} FROM INFILE '{path}' COMPRESSION 'none' FORMAT {table.format}"
+            self._connection.query(insert, "Null")
 
     def _check(self) -> None:
         statement = self._statement
         found = self._connection.classify_query(statement.sql)
         kind = found["query_class"].name
+        self._reads = kind == "READ_ONLY"
         if found["statement_count"] > 1:
             raise refusal(62, "SYNTAX_ERROR", "Syntax error (Multi-statements are not allowed)")
         if statement.read_only and kind.startswith("MUTATING"):
@@ -231,14 +234,13 @@ class Execution:
         if statement.insert is not None and statement.data is not None:
             query = statement.insert.reading(_path(statement.data))
             return self._count(self._connection.query(query, "Null", params=dict(statement.parameters)))
-        bare, named = syntax.split_format(query)
+        named = syntax.output_format(query)
         self.format = named or self.format
         selects = syntax.first_word(query) in (b"SELECT", b"WITH")
         if not (selects and self.format in _BLOCKWISE):
             return self._count(self._connection.query(query, self.format, params=dict(statement.parameters)))
         self._stream = self._connection.send_query(query, self.format, params=dict(statement.parameters))
-        first = self._fetch()
-        return first if first or self.format != "Native" else self._empty_native(bare)
+        return self._fetch()
 
     def _fetch(self) -> bytes:
         stream = self._stream
@@ -253,25 +255,11 @@ class Execution:
         self._read_bytes += result.storage_bytes_read()
         return bytes(result.bytes())
 
-    def _empty_native(self, bare: bytes) -> bytes:
-        """The header of a result without rows: the engine sends nothing, and clients want the columns' names."""
-        question = b"DESCRIBE TABLE (" + bare.rstrip().rstrip(b";") + b"\n) FORMAT JSONCompactEachRow"
-        answer = self._connection.query(question, "JSONCompactEachRow", params=dict(self._statement.parameters))
-        columns = [json.loads(line)[:2] for line in bytes(answer.bytes() or b"").splitlines()]
-        texts = [text.encode() for column in columns for text in column]
-        return _varint(len(columns)) + b"\0" + b"".join(_varint(len(text)) + text for text in texts)
-
     def _count(self, result: Any) -> bytes:
         self._result_rows = result.rows_read()
         self._read_rows, self._read_bytes = result.storage_rows_read(), result.storage_bytes_read()
         self._written_rows, self._written_bytes = result.rows_written(), result.bytes_written()
-        return bytes(result.bytes() or b"")
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+        piece = bytes(result.bytes() or b"")
+        if not piece and not self._reads:
+            self.format = ""  # clients take an answer without a format for a command's
+        return piece

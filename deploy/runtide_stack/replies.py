@@ -106,5 +106,7 @@ class Reply:
         ]
         if self._execution:
             summary = {name: str(value) for name, value in self._execution.counters().items()}
-            headers += [("x-clickhouse-format", name), ("x-clickhouse-summary", json.dumps(summary))]
+            headers.append(("x-clickhouse-summary", json.dumps(summary)))
+        if name:
+            headers.append(("x-clickhouse-format", name))
         return headers

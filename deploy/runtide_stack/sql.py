@@ -83,7 +83,7 @@ def find_insert(head: bytes, whole: bool) -> Insert | None:
     depth, cut = 0, None
     while token is not None:
         following = next(stream, None)
-        depth += (token.word == b"(") - (token.word == b")")
+        depth += (token.word in (b"(", b"{")) - (token.word in (b")", b"}"))
         if depth == 0 and token.kind == "word":
             if token.word in _PLAIN_INSERT:
                 return None
@@ -100,7 +100,15 @@ def find_insert(head: bytes, whole: bool) -> Insert | None:
 
 def _after_name(stream: Iterator[Token]) -> Token | None:
     """Read past INSERT INTO and the table's name (which may be `format` or `db.values`); None if no INSERT."""
-    if (token := next(stream, None)) is None or token.word != b"INSERT":
+    token, before, depth = next(stream, None), b"", 0
+    if token is not None and token.word == b"WITH":
+        # WITH … INSERT, but not WITH 1 AS insert SELECT …
+        while (token := next(stream, None)) is not None and token.word != b"SELECT":
+            depth += (token.word in (b"(", b"{")) - (token.word in (b")", b"}"))
+            if token.word == b"INSERT" and before != b"AS" and depth == 0:
+                break
+            before = token.word
+    if token is None or token.word != b"INSERT":
         return None
     while token is not None and token.word in (b"INSERT", b"INTO", b"TABLE", b"FUNCTION"):
         token = next(stream, None)
@@ -117,19 +125,15 @@ def _data_start(head: bytes, end: int, whole: bool) -> int | None:
     return None if undecided else start
 
 
-def split_format(sql: bytes) -> tuple[bytes, str | None]:
-    """Split a trailing FORMAT clause from a query.
-
-    Returns:
-        The query without it, and the format's name; SETTINGS after the clause stay with the query.
-    """
+def output_format(sql: bytes) -> str | None:
+    """The format that a query's own FORMAT clause names."""
     words = list(tokens(sql))
     for index in range(len(words) - 2, -1, -1):
         name = words[index + 1]
         rest = words[index + 2].word if index + 2 < len(words) else b";"
         if words[index].word == b"FORMAT" and name.kind == "word" and rest in (b";", b"SETTINGS"):
-            return sql[: words[index].start] + sql[name.end :], sql[name.start : name.end].decode()
-    return sql, None
+            return sql[name.start : name.end].decode()
+    return None
 
 
 def is_structure(text: bytes) -> bool:
