@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def sql(argv: list[str]) -> int:
-    """ask the store in SQL"""
+    """Ask the store in SQL."""
     parser = argparse.ArgumentParser(prog="runtide sql", description="Ask the store in SQL.")
     parser.add_argument("query", help='one statement that reads, such as "SELECT * FROM runs"')
     parser.add_argument("--format", choices=sorted(_FORMATS), default="table", help="(default: %(default)s)")
@@ -54,7 +54,7 @@ def sql(argv: list[str]) -> int:
 
 
 def runs(argv: list[str]) -> int:
-    """list the runs"""
+    """List the runs."""
     parser = argparse.ArgumentParser(prog="runtide runs", description="List the runs, newest first.")
     parser.add_argument("--project", help="only those of one project")
     parser.add_argument("--limit", type=int, default=50, help="(default: %(default)s)")
