@@ -1,0 +1,46 @@
+"""Configs as flat tables: dot paths, typed values, what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MISSING = "—"
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The config that a run stored, empty when it is not a JSON object."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, str]:
+    """Dot paths and JSON texts of the leaves. The text keeps the type: 1, 1.0, "1" and true stay apart.
+
+    A key that itself has a dot or is empty is quoted in the path, so that two different keys never share one.
+    """
+    flat: dict[str, str] = {}
+    stack: list[tuple[str, Any]] = [("", config)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, Mapping) and (value or not path):
+            for key, inner in reversed(list(value.items())):
+                name = key if key and "." not in key else json.dumps(key, ensure_ascii=False)
+                stack.append((f"{path}.{name}" if path else name, inner))
+        else:
+            flat[path] = json.dumps(value, ensure_ascii=False)
+    return flat
+
+
+def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Paths whose values are not the same in all flat configs, in the order of their first appearance."""
+    return [path for path in paths(configs) if len({config.get(path) for config in configs}) > 1]
+
+
+def paths(configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """All paths of the flat configs, in the order of their first appearance."""
+    return list(dict.fromkeys(path for config in configs for path in config))

@@ -1,0 +1,232 @@
+"""Compare: metrics of several runs side by side, and what differs in their configs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from runtide_dashboards import charts, configs, panels, queries, urls
+from runtide_dashboards.colours import Style
+from runtide_dashboards.errors import QueryFailed
+from runtide_dashboards.filters import Filter
+from runtide_dashboards.panels import Panel
+from runtide_dashboards.queries import Run, Series
+from runtide_dashboards.shell import guarded, query, sync
+from runtide_dashboards.urls import CompareView
+
+_NEWEST, _PANELS, _OFFERED = 10, 12, 200
+_HEIGHT = 250
+_LIVE_SECONDS = 2
+_AXES = {"step": "Step", "relative": "Relative time", "wall": "Wall time"}
+
+
+def page() -> None:
+    """Draw the page."""
+    view = urls.read_compare(query())
+    recent, _ = queries.list_runs("", Filter(), _OFFERED)
+    if not recent:
+        st.info("No runs yet. The Runs page shows how to log the first one.", icon=":material/hourglass_empty:")
+        return
+    runs = queries.find_runs(view.runs)[: urls.MAX_RUNS] if view.runs else recent[:_NEWEST]
+    _choose_runs(runs, recent)
+    if not runs:
+        st.warning("None of the runs in this link exists here.", icon=":material/search_off:")
+        return
+    paths = [run.path for run in runs]
+    with st.container(horizontal=True, vertical_alignment="bottom", key="compare-controls"):
+        keys, matching = _choose_metrics(view, paths)
+        series = queries.find_series(paths, keys)
+        _choose_axes(view)
+        _choose_range(view, runs, series)
+    _legend(runs)
+    if not keys:
+        st.info(f"None of these runs logged a metric with “{view.search}” in its name.", icon=":material/search_off:")
+    live = any(run.state == "running" for run in runs)
+    st.fragment(run_every=_LIVE_SECONDS if live else None)(_live)(view, paths, keys, live)
+    if matching > len(keys) and not view.metrics:
+        st.caption(f"{len(keys)} of {matching:,} metrics shown. Search or choose to see others.")
+    _config_diff(view, runs)
+
+
+def _go(**changes: Any) -> None:
+    """Change the view; the URL is the only place where it is kept."""
+    st.query_params.from_dict(replace(urls.read_compare(query()), **changes).query())
+
+
+def _choose_runs(runs: Sequence[Run], recent: Sequence[Run]) -> None:
+    names = {run.path: run.label for run in (*runs, *recent)}
+    sync("compare-runs", [run.path for run in runs])
+    st.multiselect(
+        "Runs",
+        list(names),
+        format_func=lambda path: names[path],
+        key="compare-runs",
+        on_change=lambda: _go(runs=tuple(st.session_state["compare-runs"])),
+        max_selections=urls.MAX_RUNS,
+        placeholder="Choose runs",
+        label_visibility="collapsed",
+    )
+
+
+def _choose_metrics(view: CompareView, paths: Sequence[str]) -> tuple[list[str], int]:
+    """The keys to draw, and how many match the search."""
+    sync("compare-search", view.search)
+    st.text_input(
+        "Search metrics",
+        key="compare-search",
+        type="search",
+        live="300ms",
+        on_change=lambda: _go(search=st.session_state["compare-search"]),
+        placeholder="loss",
+        width=180,
+    )
+    offered, matching = queries.find_keys(paths, view.search, _OFFERED)
+    sync("compare-metrics", list(view.metrics))
+    st.multiselect(
+        "Metrics",
+        list(dict.fromkeys((*view.metrics, *offered))),
+        key="compare-metrics",
+        on_change=lambda: _go(metrics=tuple(st.session_state["compare-metrics"])),
+        max_selections=urls.MAX_METRICS,
+        placeholder="Most common first",
+        width=320,
+    )
+    return list(view.metrics) or offered[:_PANELS], matching
+
+
+def _choose_axes(view: CompareView) -> None:
+    sync("compare-axis", view.axis)
+    st.segmented_control(
+        "x axis",
+        list(_AXES),
+        format_func=_AXES.__getitem__,
+        required=True,
+        key="compare-axis",
+        on_change=lambda: _go(axis=st.session_state["compare-axis"], low=None, high=None),
+    )
+    sync("compare-log", view.log)
+    st.toggle("Log y", key="compare-log", on_change=lambda: _go(log=st.session_state["compare-log"]))
+
+
+def _choose_range(view: CompareView, runs: Sequence[Run], series: Sequence[Series]) -> None:
+    by_path = {run.path: run for run in runs}
+    extents = [panels.extent(one, by_path[one.run], view.axis) for one in series]
+    first, last = min((low for low, _ in extents), default=0), max((high for _, high in extents), default=0)
+    if view.axis != "step":
+        first, last = first // 1000, -(-last // 1000)
+    if first >= last:
+        return
+    low = first if view.low is None else min(max(int(view.low), first), last)
+    high = last if view.high is None else max(min(int(view.high), last), first)
+    show, read = _scale(view.axis)
+    key = f"compare-range-{view.axis}"
+
+    def chosen() -> None:
+        a, b = (read(value) for value in st.session_state[key])
+        _go(low=None if a <= first else a, high=None if b >= last else b)
+
+    sync(key, (show(low), show(high)))
+    st.slider(
+        "Range" if view.axis != "relative" else "Range, seconds",
+        show(first),
+        show(last),
+        key=key,
+        on_change=chosen,
+        width=260,
+    )
+
+
+def _scale(axis: str) -> tuple[Any, Any]:
+    """From seconds or steps to what the slider shows, and back."""
+    if axis != "wall":
+        return int, int
+    zone = ZoneInfo(st.context.timezone or "UTC")
+    return (
+        lambda seconds: datetime.fromtimestamp(seconds, zone).replace(tzinfo=None),
+        lambda shown: round(shown.replace(tzinfo=zone).timestamp()),
+    )
+
+
+def _legend(runs: Sequence[Run]) -> None:
+    look = panels.looks(runs)
+    items = "".join(
+        f'<span style="display:inline-flex;align-items:center;gap:6px;margin-right:18px;white-space:nowrap" '
+        f'title="{html.escape(run.path)}">{_swatch(look[run.path])}{html.escape(run.label)}'
+        f'<span style="opacity:.6">{run.state}</span></span>'
+        for run in runs
+    )
+    st.html(f'<div style="line-height:1.9;font-size:13px">{items}</div>')
+
+
+def _swatch(style: Style) -> str:
+    drawn, left_out = style.dash or (1, 0)
+    stripes = f"repeating-linear-gradient(90deg,{style.colour} 0 {drawn}px,transparent {drawn}px {drawn + left_out}px)"
+    return f'<span style="display:inline-block;width:24px;height:3px;background:{stripes}"></span>'
+
+
+def _live(view: CompareView, paths: Sequence[str], keys: Sequence[str], live: bool) -> None:
+    guarded(lambda: _panels(view, paths, keys, live))
+
+
+def _panels(view: CompareView, paths: Sequence[str], keys: Sequence[str], live: bool) -> None:
+    runs = queries.find_runs(paths)
+    if live and not any(run.state == "running" for run in runs):
+        st.rerun()
+    series = queries.find_series(paths, keys)
+    with st.grid(3, min_column_width=380, gap="small", key="compare-panels"):
+        for panel in panels.ask(view, runs, series, keys):
+            with st.container(border=True, gap="xxsmall"):
+                _panel(panel, view, runs)
+
+
+def _panel(panel: Panel, view: CompareView, runs: Sequence[Run]) -> None:
+    try:
+        lines = panels.lines(panel, runs, panel.answer.result())
+    except QueryFailed as error:
+        st.error(f"**{panel.key}**: {error}", icon=":material/error:")
+        return
+    option = charts.panel(panel.key, lines, view.axis, view.log)
+    alt = f"{panel.key} of {', '.join(line.label for line in lines) or 'no run'} over {_AXES[view.axis].lower()}"
+    st.echarts_chart(option, height=_HEIGHT, key=f"panel-{panel.key}", alt=alt)
+    st.caption(panels.caption(panel, lines, view.axis))
+
+
+def _config_diff(view: CompareView, runs: Sequence[Run]) -> None:
+    flat = [run.flat_config for run in runs]
+    everything, different = configs.paths(flat), configs.differing(flat)
+    if not everything:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**Config** · {len(different)} of {len(everything)} keys differ", width="content")
+        sync("compare-config", view.all_config)
+        st.toggle(
+            "Show equal keys",
+            key="compare-config",
+            on_change=lambda: _go(all_config=st.session_state["compare-config"]),
+        )
+    rows = everything if view.all_config else different
+    if not rows:
+        return
+    # Two runs may have one name, but a table's columns may not.
+    labels = [run.label if [r.label for r in runs].count(run.label) == 1 else run.path for run in runs]
+    cells = {
+        label: [config.get(path, configs.MISSING) for path in rows] for label, config in zip(labels, flat, strict=True)
+    }
+    frame = pd.DataFrame(cells, index=pd.Index(rows, name="key"))
+    st.dataframe(
+        frame.style.apply(_unlike_first, axis=1),
+        key="compare-config-table",
+        alt="Config keys that differ between the runs",
+    )
+
+
+def _unlike_first(row: pd.Series[str]) -> list[str]:
+    """Marks the values of a row that are not the first run's."""
+    return ["" if value == row.iloc[0] else "background-color: rgba(40, 100, 186, 0.18)" for value in row]

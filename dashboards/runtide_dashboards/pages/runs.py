@@ -1,0 +1,8 @@
+"""Runs."""
+
+import streamlit as st
+
+
+def page() -> None:
+    """Draw the page."""
+    st.write("runs")
