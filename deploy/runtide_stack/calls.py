@@ -102,7 +102,8 @@ async def read_call(request: Request, user: str) -> Call:
     compresses = values.get("enable_http_compression", "1") != "0"
     return Call(
         statement,
-        values.get("session_id", ""),
+        # Nothing that a reader may run leaves a trace, and its connection is locked: never one that others use.
+        "" if user == "reader" else values.get("session_id", ""),
         _seconds(values.get("session_timeout", "")),
         values.get("session_check", "0") == "1",
         choose_encoding(request.headers.get("accept-encoding", "")) if compresses else None,

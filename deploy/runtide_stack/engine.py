@@ -4,7 +4,9 @@ import contextlib
 import os
 import socket
 import tempfile
+import threading
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,9 +92,11 @@ class Engine:
         """A connection of its own: settings, database and temporary tables live on it and end with it."""
         return _chdb.connect(self._target)  # type: ignore[attr-defined]
 
-    def kill_queries(self) -> None:
-        """Ask every statement that runs to stop."""
-        self._anchor.query("KILL QUERY WHERE 1 ASYNC FORMAT Null")
+    def kill(self, ending: str = "") -> None:
+        """Ask every statement to stop whose text ends so."""
+        connection = self.connect()
+        connection.query(f"KILL QUERY WHERE endsWith(query, {syntax.quote(ending)}) ASYNC", "Null")
+        connection.close()
 
     def close(self) -> None:
         """Write out what is in memory and release the folder."""
@@ -119,7 +123,9 @@ class Execution:
         self._statement = statement
         self._stream: Any = None
         self._history = history  # the session's own SET and USE: they win over the defaults
+        self._ending = threading.Lock()
         self._cancelled = False
+        self._mark = ""  # how the statement's text ends while it runs: a query that does not stream is found by it
         self._reads = False
         self._started = time.monotonic_ns()
         self.format = statement.format or "TabSeparated"
@@ -151,22 +157,26 @@ class Execution:
     def cancel(self) -> None:
         """Stop the statement, while another thread may be inside begin or next: the client has left."""
         self._cancelled = True
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            with contextlib.suppress(RuntimeError):
-                self._connection.streaming_cancel_query(stream)
+        self._end_stream()
+        if self._mark:
+            self._engine.kill(self._mark)
 
     def close(self, keep_session: bool) -> None:
-        """End the stream, release files, and take this statement's traces off a session's connection.
-
-        The stream always ends before the connection is closed: the other order hangs in the engine.
-        """
-        self.cancel()
+        """End the stream, release files, and take this statement's traces off a session's connection."""
+        self._end_stream()
         for data in (self._statement.data, *(table.data for table in self._statement.tables)):
             if data is not None:
                 data.close()
         if keep_session:
             self._restore()
+
+    def _end_stream(self) -> None:
+        # Under the lock, so that close waits for a cancel: a stream that ends after its connection hangs the engine.
+        with self._ending:
+            stream, self._stream = self._stream, None
+            if stream is not None:
+                with contextlib.suppress(RuntimeError):
+                    self._connection.streaming_cancel_query(stream)
 
     def counters(self) -> dict[str, int]:
         """What the statement has read and written so far."""
@@ -234,13 +244,18 @@ class Execution:
         if statement.insert is not None and statement.data is not None:
             query = statement.insert.reading(_path(statement.data))
             return self._count(self._connection.query(query, "Null", params=dict(statement.parameters)))
-        named = syntax.output_format(query)
-        self.format = named or self.format
-        selects = syntax.first_word(query) in (b"SELECT", b"WITH")
-        if not (selects and self.format in _BLOCKWISE):
+        self.format = syntax.output_format(query) or self.format
+        if not self._reads:
             return self._count(self._connection.query(query, self.format, params=dict(statement.parameters)))
-        self._stream = self._connection.send_query(query, self.format, params=dict(statement.parameters))
-        return self._fetch()
+        if syntax.first_word(query) in (b"SELECT", b"WITH") and self.format in _BLOCKWISE:
+            self._stream = self._connection.send_query(query, self.format, params=dict(statement.parameters))
+            return self._fetch()
+        self._mark = f"\n-- {uuid.uuid4()}"
+        try:
+            marked = query + self._mark.encode()
+            return self._count(self._connection.query(marked, self.format, params=dict(statement.parameters)))
+        finally:
+            self._mark = ""
 
     def _fetch(self) -> bytes:
         stream = self._stream

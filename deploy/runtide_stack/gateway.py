@@ -22,8 +22,9 @@ from runtide_stack.replies import Reply
 from runtide_stack.sessions import Sessions
 from runtide_stack.sql import first_word
 
-# Statements at once: each holds a thread while the engine works for it.
-_THREADS = 32
+# Statements at once: each holds a thread while the engine works for it. Readers have their own, so that slow
+# queries never keep an insert waiting.
+_WRITERS, _READERS = 16, 16
 
 
 class Gateway:
@@ -33,7 +34,7 @@ class Gateway:
         self._engine = engine
         self._password = password
         self._sessions = Sessions(engine)
-        self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._writers, self._readers = anyio.CapacityLimiter(_WRITERS), anyio.CapacityLimiter(_READERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in the server's start and stop."""
@@ -74,7 +75,7 @@ class Gateway:
     async def _connection(self, call: Call) -> AsyncIterator[tuple[Any, list[bytes]]]:
         """A session's connection with its history, or one for this request alone."""
         if not call.session_id:
-            connection = await self._in_thread(self._engine.connect)
+            connection = await to_thread.run_sync(self._engine.connect)
             try:
                 yield connection, []
             finally:
@@ -87,21 +88,20 @@ class Gateway:
             self._sessions.give_back(call.session_id, call.session_timeout)
 
     async def _run(self, execution: Execution, call: Call, request: Request, reply: Reply) -> None:
-        watcher = asyncio.create_task(self._cancel_when_gone(request, execution))
+        limiter = self._readers if call.statement.as_reader else self._writers
+        watcher = asyncio.create_task(_cancel_when_gone(request, execution))
         try:
-            piece = await self._in_thread(execution.begin)
+            piece = await to_thread.run_sync(execution.begin, limiter=limiter)
             while piece:
                 await reply.piece(piece, call.wait)
-                piece = await self._in_thread(execution.next)
+                piece = await to_thread.run_sync(execution.next, limiter=limiter)
         finally:
             watcher.cancel()
             with anyio.CancelScope(shield=True):
-                await self._in_thread(execution.close, bool(call.session_id))
+                await to_thread.run_sync(execution.close, bool(call.session_id))
 
-    async def _cancel_when_gone(self, request: Request, execution: Execution) -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        await self._in_thread(execution.cancel)
 
-    async def _in_thread(self, function: Any, *args: Any) -> Any:
-        return await to_thread.run_sync(function, *args, limiter=self._limiter)
+async def _cancel_when_gone(request: Request, execution: Execution) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    await to_thread.run_sync(execution.cancel)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ class _Server(uvicorn.Server):
     engine: Engine
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        killer = asyncio.get_running_loop().call_later(_GRACE, self.engine.kill_queries)
+        killer = asyncio.get_running_loop().call_later(_GRACE, self.engine.kill)
         await super().shutdown(sockets)
         killer.cancel()
 
@@ -51,6 +52,9 @@ def serve(folder: Path, host: str, port: int, password: str) -> None:
         StartError: the folder or the port cannot be used.
     """
     listener = _listen(host, port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again when it has stopped; by default that would end us with the engine open.
+        signal.signal(number, lambda *_: sys.exit(0))
     engine = Engine(folder)
     try:
         config = uvicorn.Config(
@@ -76,8 +80,6 @@ def main(argv: list[str] | None = None) -> int:
     except StartError as error:
         print(f"runtide store: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 0  # uvicorn raises the signal again once it has stopped
     return 0
 
 
