@@ -1,1 +1,44 @@
-"""runtide."""
+"""runtide: an experiment tracker. `import runtide as wandb` runs W&B scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runtide import _api
+from runtide._api import define_metric, finish, init, log
+from runtide._errors import ConfigError, Error, QueryError, SettingsError, UsageError
+from runtide._run import Run
+from runtide._sql import sql
+
+__all__ = [
+    "ConfigError",
+    "Error",
+    "QueryError",
+    "Run",
+    "SettingsError",
+    "UsageError",
+    "config",
+    "define_metric",
+    "finish",
+    "init",
+    "log",
+    "run",
+    "sql",
+    "summary",
+]
+
+if TYPE_CHECKING:
+    from runtide._config import Config
+    from runtide._summary import Summary
+
+    run: Run | None
+    config: Config
+    summary: Summary
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "run":
+            return _api.current.run
+        if name in ("config", "summary"):
+            return getattr(_api, name)()
+        raise AttributeError(f"module 'runtide' has no attribute {name!r}")

@@ -1,0 +1,190 @@
+"""The hot path: log() decides the step, takes the time, copies what it was given, and appends one tuple to memory."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from operator import index
+from typing import Any
+
+from runtide._errors import UsageError
+from runtide._frames import Entry, Shape
+from runtide._report import warn
+from runtide._summary import Summary
+from runtide._values import IMMUTABLE, flatten, freeze
+
+_MAX_SHAPES = 1000
+_MAX_STEP = 2**62
+# Outside 1900 to 2299 the store has no time, and would have to reject the whole frame.
+_EARLIEST, _LATEST = -2_208_988_800, 10_413_791_999
+
+
+class Buffer:
+    """What was logged and has not been sent yet, and the step that the next call gets.
+
+    `log` may be called by several threads, from signal handlers and finalisers. A lock guards a few assignments and
+    is never held across I/O; it is reentrant because a signal handler may log while it is held by the same thread.
+
+    Args:
+        step: Step of the first call that names none.
+        room: Points that may wait.
+        summary: Told of every entry before the entry is handed on.
+    """
+
+    __slots__ = (
+        "_dropped",
+        "_entries",
+        "_fold",
+        "_lock",
+        "_open",
+        "_points",
+        "_ready",
+        "_room",
+        "_shapes",
+        "_step",
+        "_trouble",
+        "summary",
+    )
+
+    def __init__(self, step: int, room: int, summary: Summary) -> None:
+        self.summary = summary
+        self._step = step
+        self._points = room
+        self._dropped: dict[str, int] = {}
+        self._shapes: dict[tuple[str, ...], Shape] = {}
+        self._open = True
+        self._clear()
+
+    def _clear(self) -> None:
+        """Begin with nothing waiting; also what a forked child does, since its parent sends what it inherited."""
+        self._lock = threading.RLock()
+        self._fold = threading.RLock()
+        self._entries: list[Entry] = []
+        self._ready: deque[list[Entry]] = deque()
+        self._trouble = "memory_full"
+        # Without room the next call of log() takes the slow way, which makes room or says why there is none.
+        self._room = -1
+        self.summary._attach(self._fold, self._collect)
+
+    def log(
+        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
+    ) -> None:
+        """Record values of some metrics at one step. Takes about a microsecond and never waits for a disk or a network.
+
+        Args:
+            data: Values by name: numbers, text, None, and lists or dicts of them. A nested dict becomes `outer.inner`.
+            step: Any whole number, also one below the last; None for the run's current step.
+            commit: Whether the current step is complete: by default yes without a step, and no with one.
+            sync: Ignored; scripts of 2020 pass it.
+
+        Raises:
+            TypeError: Not a mapping, a key that is no text, a value that cannot be stored, or a step that is no
+                whole number. Nothing is stored then.
+            UsageError: The run is finished.
+        """
+        if type(data) is dict:
+            data = data.copy()
+            shape = self._shapes.get(tuple(data))
+            values = tuple(data.values())
+        else:
+            shape = None
+        if shape is None or not IMMUTABLE.issuperset(map(type, values)):
+            shape, values, moment = self._prepare(data)
+        else:
+            moment = time.time_ns()
+        if step is not None:
+            step = _checked(step)
+        with self._lock:
+            room = self._room - len(values)
+            if room < 0:
+                room = self._make_room(len(values))
+            current = self._step
+            if step is None:
+                step = current
+                if commit or commit is None:
+                    self._step = step + 1
+            elif step > current:
+                self._step = step + 1 if commit else step
+            elif step == current and commit:
+                self._step = step + 1
+            if room >= 0 and values:
+                self._room = room
+                self._entries.append((shape, step, moment, values))
+
+    def _prepare(self, data: Mapping[str, Any]) -> tuple[Shape, tuple[Any, ...], int]:
+        """Check and convert what the fast path cannot take, or has not seen before."""
+        if not isinstance(data, Mapping):
+            raise TypeError(f"log() takes a dictionary of values by name, not {type(data).__name__}")
+        moment = time.time_ns()
+        try:
+            leaves = dict(flatten(data))
+        except RecursionError:
+            raise TypeError("log() was given a dictionary that is nested too deeply or contains itself") from None
+        leaves.pop("_step", None)
+        leaves.pop("_runtime", None)
+        if "_timestamp" in leaves:
+            moment = _moment(leaves.pop("_timestamp"))
+        values = tuple([freeze(key, value) for key, value in leaves.items()])
+        keys = tuple(leaves)
+        shape = self._shapes.get(keys)
+        if shape is None:
+            if len(self._shapes) >= _MAX_SHAPES:
+                self._shapes = {}
+            shape = self._shapes[keys] = Shape(keys)
+        return shape, values, moment
+
+    def _make_room(self, points: int) -> int:
+        """Called with the lock held, when there is no room: negative when the points have to be dropped."""
+        if not self._open:
+            raise UsageError("log() after finish(): the run has ended; call runtide.init() for a new one")
+        self._arm()
+        if self._room < points:
+            self._drop(self._trouble, points)
+        return self._room - points
+
+    def _arm(self) -> None:
+        """Make sure that somebody takes what is buffered away; the first call sets the room."""
+
+    def _drop(self, reason: str, points: int) -> None:
+        with self._lock:
+            self._dropped[reason] = self._dropped.get(reason, 0) + points
+        warn(f"dropped {reason}", f"points are being dropped ({reason}); run.dropped counts them")
+
+    def _collect(self) -> int:
+        """Hand on what was logged, and bring the summary up to date; the time in nanoseconds at which that was."""
+        with self._fold:
+            moment = time.time_ns()
+            with self._lock:
+                entries, self._entries = self._entries, []
+            if entries:
+                self.summary._fold(entries)
+                self._ready.append(entries)
+        return moment
+
+    def _release(self, points: int) -> None:
+        with self._lock:
+            self._room += points
+
+
+def _checked(step: Any) -> int:
+    try:
+        number = index(step)
+    except TypeError:
+        raise TypeError(f"step={step!r} is of type {type(step).__name__}: give a whole number") from None
+    if not -_MAX_STEP <= number < _MAX_STEP:
+        raise UsageError(f"step={number}: give a number between -2^62 and 2^62")
+    return number
+
+
+def _moment(seconds: Any) -> int:
+    """Nanoseconds of a caller's own time stamp."""
+    try:
+        number = float(seconds)
+    except (TypeError, ValueError):
+        raise TypeError(f"_timestamp={seconds!r}: give seconds since 1970") from None
+    if not math.isfinite(number) or not _EARLIEST <= number < _LATEST:
+        raise UsageError(f"_timestamp={seconds!r}: give seconds since 1970, in the years 1900 to 2299")
+    return round(number * 1e9)

@@ -1,0 +1,30 @@
+"""What runtide raises.
+
+Error                    root of them all
+├── UsageError           the API was called wrongly, such as log() after finish()
+│   └── SettingsError    a setting has a value that cannot be used
+├── ConfigError          a value of the config would change silently
+└── QueryError           the store refused a query, or cannot be reached
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Root of everything that runtide raises on its own account."""
+
+
+class UsageError(Error):
+    """The API was called in a way that cannot work."""
+
+
+class SettingsError(UsageError):
+    """A setting has a value that cannot be used."""
+
+
+class ConfigError(Error):
+    """A config value would change without `allow_val_change=True`."""
+
+
+class QueryError(Error):
+    """The store refused a query, or cannot be reached."""

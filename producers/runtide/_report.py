@@ -1,0 +1,25 @@
+"""What is said to the person at the terminal: one line on stderr, and never the same one twice a minute."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_INTERVAL = 60.0
+_last: dict[str, float] = {}
+
+
+def say(message: str) -> None:
+    """Print one line on stderr; a stderr that is closed or full is no reason to disturb training."""
+    try:
+        print(f"runtide: {message}", file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):  # AttributeError: sys.stderr is None under pythonw and daemons
+        return
+
+
+def warn(topic: str, message: str) -> None:
+    """Print a warning, at most once a minute for each topic."""
+    now = time.monotonic()
+    if now - _last.get(topic, -_INTERVAL) >= _INTERVAL:
+        _last[topic] = now
+        say(f"warning: {message}")

@@ -1,0 +1,201 @@
+"""The thread that takes what was logged to the transport.
+
+    Buffer ──collect──▶ entries ──Framer──▶ frames, cells ──encode──▶ messages ──send──▶ Transport
+
+Every record is numbered when it is encoded and stays in memory until the transport took it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtide._frames import Cells, Entry, Frame, Framer
+from runtide._report import say, warn
+from runtide._transport import RefusedError, Transport
+from runtide_schemas import STREAMS, Stream, encode, encode_frame
+
+if TYPE_CHECKING:
+    from runtide._run import Run
+
+_METRICS, _JSON, _RUNS = STREAMS["metrics"], STREAMS["metrics_json"], STREAMS["runs"]
+_WRITE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended."""
+
+    state: str
+    exit_code: int | None
+
+
+class Sender:
+    """Sends what one writer logs, from a thread of its own. Its errors are counted and told, never raised.
+
+    Args:
+        run: Whose buffer is drained.
+        transport: Where records go.
+        writer: Random id of this writer.
+        child: The writer is a forked child of another one.
+    """
+
+    def __init__(self, run: Run, transport: Transport, writer: int, child: bool) -> None:
+        self._run = run
+        self._transport = transport
+        self._writer = writer
+        self._child = child
+        self._framer = Framer()
+        self._numbered: Counter[str] = Counter()
+        self._unsent: deque[tuple[Stream, bytes]] = deque()
+        self._held = 0
+        self._described = 0
+        self._last_event = 0.0
+        self._pending_summary: dict[str, str] = {}
+        self._end: End | None = None
+        self._asked = self._answered = 0
+        self._wake = threading.Event()
+        self._answer = threading.Condition()
+        # A daemon: a disk that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._work, name="runtide-sender", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything logged before is with the transport; False when it is not after so many seconds."""
+        with self._answer:
+            self._asked += 1
+            mine = self._asked
+            self._wake.set()
+            done = self._answer.wait_for(lambda: self._answered >= mine or not self._thread.is_alive(), timeout)
+        return done and not self._held
+
+    def close(self, end: End, timeout: float) -> bool:
+        """Send what is left, say how the run ended, and stop; False when that takes longer than so many seconds."""
+        self._end = end
+        self._wake.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """In a forked child: leave everything to the parent's thread."""
+        self._transport.abandon()
+
+    def _work(self) -> None:
+        while True:
+            asked, end = self._asked, self._end
+            try:
+                self._drain(end)
+            except Exception as error:  # training must go on whatever happens here; what is queued stays queued
+                warn("sender", f"sending failed, it is tried again: {type(error).__name__}: {error}")
+            with self._answer:
+                self._answered = asked
+                self._answer.notify_all()
+            if end:
+                return
+            self._wake.wait(self._run._settings.flush_interval)
+            self._wake.clear()
+
+    def _drain(self, end: End | None) -> None:
+        with self._run._fold:
+            collected = self._run._collect()
+            self._pending_summary |= self._run.summary._take_set()
+        try:
+            self._push()
+            while self._run._ready:
+                self._encode(self._run._ready.popleft())
+                self._push()
+        except RefusedError as error:
+            self._refused(error)
+        try:
+            self._events(collected, end)
+        except RefusedError as error:
+            self._refused(error)
+        if end:
+            self._transport.close()
+
+    def _push(self) -> None:
+        """Hand over the oldest messages, stream by stream, a few megabytes at a time."""
+        while self._unsent:
+            stream, size, messages = self._unsent[0][0], 0, list[bytes]()
+            for other, message in self._unsent:
+                if other is not stream or (messages and size + len(message) > _WRITE_BYTES):
+                    break
+                messages.append(message)
+                size += len(message)
+            self._transport.send(stream, messages)
+            for _ in messages:
+                self._unsent.popleft()
+        self._run._trouble = "memory_full"
+        self._run._release(self._held)
+        self._held = 0
+
+    def _refused(self, error: RefusedError) -> None:
+        self._run._trouble = error.reason
+        warn(f"refused {error.reason}", f"{error}. Training goes on; points wait in memory as long as there is room")
+
+    def _encode(self, entries: list[Entry]) -> None:
+        points = sum([len(entry[3]) for entry in entries])
+        self._held += points
+        try:
+            for block in self._framer.frames(entries):
+                stream = _METRICS if isinstance(block, Frame) else _JSON
+                self._unsent.append((stream, self._message(stream, block)))
+                self._numbered[stream.name] += 1
+                points -= len(block.values)
+        except Exception as error:  # whatever it is, it must not stop the thread; the rest of this batch is counted
+            self._run._drop("not_encodable", points)
+            warn("encode", f"points could not be encoded: {type(error).__name__}: {error}")
+
+    def _message(self, stream: Stream, block: Frame | Cells) -> bytes:
+        record = self._head(stream) | {"keys": block.keys, "steps": block.steps, "times": block.times}
+        if isinstance(block, Frame):
+            return encode_frame(record | {"ordered": block.ordered}, block.values)
+        return encode(stream, record | {"values": block.values})
+
+    def _head(self, stream: Stream) -> dict[str, Any]:
+        return {
+            "run_id": self._run._path,
+            "writer": self._writer,
+            "seq": self._numbered[stream.name],
+            "attempt": self._run._attempt,
+            "rank": self._run._settings.rank,
+        }
+
+    def _events(self, collected: int, end: End | None) -> None:
+        """Say what has changed since the last event, that the run lives, or how it ended."""
+        run = self._run
+        version, now = run._version, time.monotonic()
+        # Milliseconds, as points have: what is logged after the summary was set by hand is then never the older.
+        moment = collected // 1_000_000 * 1000
+        if version != self._described or self._pending_summary:
+            event = "update" if self._described else "start"
+            self._event({"event": event, "time": moment, "summary": self._pending_summary, **run._describe()})
+            self._described, self._last_event, self._pending_summary = version, now, {}
+        elif now - self._last_event >= run._settings.heartbeat_interval:
+            self._event({"event": "heartbeat", "time": moment})
+            self._last_event = now
+        if end:
+            self._give_up()
+            self._event(
+                {"event": "finish", "time": time.time_ns() // 1000, "state": end.state, "exit_code": end.exit_code}
+            )
+
+    def _event(self, fields: dict[str, Any]) -> None:
+        sent = self._numbered + Counter({_RUNS.name: 1})
+        record = self._head(_RUNS) | {"child": self._child, "sent": sent, "dropped": self._run.dropped} | fields
+        self._transport.send(_RUNS, [encode(_RUNS, record)])
+        self._numbered = sent
+
+    def _give_up(self) -> None:
+        """At the end, count what the transport would not take: nobody will ask it again."""
+        left = self._held + sum([len(entry[3]) for entries in self._run._ready for entry in entries])
+        if left:
+            self._numbered.subtract(Counter(stream.name for stream, _ in self._unsent))
+            self._run._drop(self._run._trouble, left)
+            say(f"warning: {left} points could not be written ({self._run._trouble}) and are lost with this process")

@@ -1,0 +1,185 @@
+"""Settings of a run, resolved once: argument, then RUNTIDE_*, then WANDB_*, then default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtide import _names
+from runtide._errors import SettingsError
+from runtide._report import warn
+
+_MODES = {
+    "": "spool",
+    "spool": "spool",
+    "online": "spool",
+    "offline": "spool",
+    "shared": "spool",
+    "run": "spool",
+    "dryrun": "spool",
+    "disabled": "disabled",
+}
+_TRUE = frozenset(("1", "true", "yes", "on"))
+_RANKS = ("RUNTIDE_RANK", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs to know before it starts.
+
+    Args:
+        home: Folder of everything that runtide keeps on this machine.
+        id: Given id of the run, empty for a new one.
+        resume: never, allow or must; empty when not asked for.
+        rank: Rank of this process in the job.
+        flush_interval: Seconds between two drains of the memory to the spool.
+        finish_timeout: Seconds that finish() waits at most.
+        memory_max_points: Points that may wait in memory.
+        spool_max_bytes: Bytes that the spool folder may hold.
+        segment_bytes: Bytes after which a spool segment is ended and the next begun.
+        heartbeat_interval: Seconds between two signs of life.
+    """
+
+    home: Path
+    entity: str
+    project: str
+    id: str
+    name: str
+    notes: str
+    tags: tuple[str, ...]
+    group: str
+    job_type: str
+    mode: str
+    resume: str
+    rank: int
+    silent: bool
+    flush_interval: float = 0.1
+    finish_timeout: float = 10.0
+    memory_max_points: int = 4_000_000
+    spool_max_bytes: int = 10 << 30
+    segment_bytes: int = 16 << 20
+    heartbeat_interval: float = 30.0
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Folder of everything that runtide keeps on this machine: RUNTIDE_DIR, else ~/.runtide."""
+    return Path(os.path.expanduser(environ.get("RUNTIDE_DIR") or "~/.runtide")).absolute()
+
+
+def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Resolve the arguments of init() and the environment.
+
+    Raises:
+        SettingsError: A setting has a value that cannot be used.
+        UsageError: The run's id, project or entity cannot be part of a path.
+    """
+    texts = {name: _text(name, arguments, environ) for name in ("name", "notes", "group", "job_type")}
+    identity = _text("id", arguments, environ, "RUN_ID")
+    mode = _mode(arguments, environ)
+    if environ.get("WANDB_DIR") or arguments.get("dir") is not None:
+        warn(
+            "dir",
+            "dir and WANDB_DIR are not used: the consumer looks for the spool in RUNTIDE_DIR (default ~/.runtide)",
+        )
+    return Settings(
+        home=home(environ),
+        entity=_names.check_part("entity", _text("entity", arguments, environ) or "default"),
+        project=_names.check_part("project", _text("project", arguments, environ) or "uncategorized"),
+        id=_names.check_part("id", identity) if identity else "",
+        name=texts["name"],
+        notes=texts["notes"],
+        tags=_tags(arguments.get("tags"), environ),
+        group=texts["group"],
+        job_type=texts["job_type"],
+        mode=mode,
+        resume=_resume(arguments.get("resume"), environ),
+        rank=_rank(environ),
+        silent=_flag("SILENT", environ),
+        **_limits(environ),
+    )
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    return environ.get(f"RUNTIDE_{name}") or environ.get(f"WANDB_{name}") or ""
+
+
+def _flag(name: str, environ: Mapping[str, str]) -> bool:
+    return _variable(name, environ).lower() in _TRUE
+
+
+def _text(name: str, arguments: Mapping[str, Any], environ: Mapping[str, str], variable: str = "") -> str:
+    value = arguments.get(name)
+    if value is None:
+        aliases = {"group": "RUN_GROUP"}
+        return _variable(variable or aliases.get(name, name.upper()), environ)
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _tags(value: Any, environ: Mapping[str, str]) -> tuple[str, ...]:
+    if value is None:
+        return tuple(tag.strip() for tag in _variable("TAGS", environ).split(",") if tag.strip())
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable):
+        raise SettingsError(f"tags={value!r}: give a list of texts")
+    return tuple(str(tag) for tag in value)
+
+
+def _mode(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    given = arguments.get("mode")
+    if given is None and _flag("DISABLED", environ):
+        return "disabled"
+    text = str(_variable("MODE", environ) if given is None else given).lower()
+    if text not in _MODES:
+        where = "RUNTIDE_MODE or WANDB_MODE" if given is None else "mode"
+        raise SettingsError(f"{where}={text!r}: give one of online, offline, spool, disabled")
+    return _MODES[text]
+
+
+def _resume(value: Any, environ: Mapping[str, str]) -> str:
+    text = _variable("RESUME", environ) if value is None else value
+    if text is False or text == "":
+        return ""
+    if text is True or text in ("auto", "True", "true"):
+        warn("resume", "resume='auto' starts a new run unless an id is given: give id= and resume='allow'")
+        return "allow"
+    if text not in ("allow", "must", "never"):
+        raise SettingsError(f"resume={text!r}: give allow, must or never")
+    return str(text)
+
+
+def _rank(environ: Mapping[str, str]) -> int:
+    for name in _RANKS:
+        if text := environ.get(name):
+            return int(_number(name, text, int, 0, 2**31 - 1))
+    return 0
+
+
+def _limits(environ: Mapping[str, str]) -> dict[str, Any]:
+    bounds = {
+        "flush_interval": (float, 0.001, 3600),
+        "finish_timeout": (float, 0, 86400),
+        "memory_max_points": (int, 1, 2**40),
+        "spool_max_bytes": (int, 0, 2**60),
+        "segment_bytes": (int, 1, 2**32),
+        "heartbeat_interval": (float, 0.01, 240),
+    }
+    found = {name: environ.get(f"RUNTIDE_{name.upper()}") for name in bounds}
+    return {
+        name: _number(f"RUNTIDE_{name.upper()}", text, *bounds[name])
+        for name, text in found.items()
+        if text is not None
+    }
+
+
+def _number(name: str, text: str, kind: type, low: float, high: float) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        raise SettingsError(f"{name}={text!r}: give a number from {low:g} to {high:g}")
+    return value
