@@ -16,7 +16,9 @@ bootstrap.load_config_options(
         "server.headless": True,
         "logger.level": "warning",
         "runner.magicEnabled": False,
-        "theme.primaryColor": "#2864BA",
+        # Per appearance: one for all of them would leave no dark one to follow the system with.
+        "theme.light.primaryColor": "#2864BA",
+        "theme.dark.primaryColor": "#2864BA",
         "theme.baseFontSize": 14,
         "theme.headingFontSizes": ["20px", "16px", "14px", "14px", "14px", "14px"],
         "theme.baseRadius": "6px",

@@ -69,11 +69,11 @@ def panel(title: str, lines: Sequence[Line], axis: str, log: bool) -> Option:
         "title": {
             "text": title,
             "left": 4,
-            "top": 0,
+            "top": 4,
             "textStyle": {"fontSize": 13, "width": 340, "overflow": "truncate"},
         },
         "dataset": [{"source": source} for source in sources],
-        "grid": {"left": 8, "right": 16, "top": 34, "bottom": 6, "containLabel": True},
+        "grid": {"left": 8, "right": 8, "top": 34, "bottom": 6, "containLabel": True},
         "xAxis": _x_axis(axis, name),
         "yAxis": [
             {"type": "log" if log else "value", "scale": True, "axisLabel": {"fontSize": 11}, "splitNumber": 4},
@@ -96,14 +96,9 @@ def panel(title: str, lines: Sequence[Line], axis: str, log: bool) -> Option:
 def _source(buckets: pa.Table, unit: float) -> pa.Table:
     x = pc.divide(pc.cast(buckets["x"], pa.float64()), unit)
     band = pc.subtract(buckets["high"], buckets["low"])
-    columns: dict[str, Any] = {
-        "x": x,
-        "mean": buckets["mean"],
-        "low": buckets["low"],
-        "band": band,
-        "high": buckets["high"],
-    }
-    return pa.table(columns | {"last": buckets["last"], "points": pc.cast(buckets["count"], pa.float64())})
+    as_they_are = {name: buckets[name] for name in ("mean", "low", "high", "last")}
+    columns: dict[str, Any] = {"x": x, **as_they_are, "band": band, "points": pc.cast(buckets["count"], pa.float64())}
+    return pa.table(columns)
 
 
 def _envelope(index: int, line: Line) -> list[Option]:

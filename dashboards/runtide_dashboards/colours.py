@@ -27,7 +27,7 @@ def style(ordinal: int) -> Style:
 def styles(ordinals: Sequence[int]) -> list[Style]:
     """The looks of runs shown together, all different while there are that many.
 
-    Runs of several projects, or of places 24 apart, can ask for the same look: the later one takes the next that is free.
+    Runs of several projects, or 24 places apart, can ask for the same look: the later one takes the next that is free.
     """
     taken: set[int] = set()
     result = []
