@@ -125,7 +125,8 @@ class Execution:
         self._history = history  # the session's own SET and USE: they win over the defaults
         self._ending = threading.Lock()
         self._cancelled = False
-        self._mark = ""  # how the statement's text ends while it runs: a query that does not stream is found by it
+        # How a query's text ends: the binding gives it no id, and ending its stream does not stop a long first block.
+        self._mark = f"\n-- {uuid.uuid4()}"
         self._reads = False
         self._started = time.monotonic_ns()
         self.format = statement.format or "TabSeparated"
@@ -157,9 +158,8 @@ class Execution:
     def cancel(self) -> None:
         """Stop the statement, while another thread may be inside begin or next: the client has left."""
         self._cancelled = True
+        self._engine.kill(self._mark)
         self._end_stream()
-        if self._mark:
-            self._engine.kill(self._mark)
 
     def close(self, keep_session: bool) -> None:
         """End the stream, release files, and take this statement's traces off a session's connection."""
@@ -247,15 +247,11 @@ class Execution:
         self.format = syntax.output_format(query) or self.format
         if not self._reads:
             return self._count(self._connection.query(query, self.format, params=dict(statement.parameters)))
+        query += self._mark.encode()
         if syntax.first_word(query) in (b"SELECT", b"WITH") and self.format in _BLOCKWISE:
             self._stream = self._connection.send_query(query, self.format, params=dict(statement.parameters))
             return self._fetch()
-        self._mark = f"\n-- {uuid.uuid4()}"
-        try:
-            marked = query + self._mark.encode()
-            return self._count(self._connection.query(marked, self.format, params=dict(statement.parameters)))
-        finally:
-            self._mark = ""
+        return self._count(self._connection.query(query, self.format, params=dict(statement.parameters)))
 
     def _fetch(self) -> bytes:
         stream = self._stream

@@ -46,11 +46,12 @@ def check(
         raise refusal(164, "READONLY", "reader: only queries that read; log in as `default` for anything else")
     suspects = sql.lower()
     # A backslash can spell a quoted name in hexadecimal.
-    if b"\\" not in sql and not any(name in suspects for name in forbidden) and "file" not in parameters.values():
+    named = b"identifier" in suspects and any(value == "file" or "\\" in value for value in parameters.values())
+    if not named and b"\\" not in sql and not any(name in suspects for name in forbidden):
         return
     plain = bytes(connection.query("SELECT formatQuery({q:String})", "RawBLOB", params={"q": _tsv(sql)}).bytes())
     name = _forbidden_use(plain, forbidden)
-    if name or "file" in parameters.values():
+    if name or named:
         raise refusal(
             164, "READONLY", f"reader: {name or 'file'} reaches outside the database; qualify a column of that name"
         )

@@ -106,7 +106,7 @@ def test_no_file_and_no_network_is_reached(store: Any, secret: Path, sql: str) -
 
 def test_a_function_name_cannot_come_in_a_parameter(store: Any, secret: Path) -> None:
     """An Identifier parameter would put `file` where the text does not show it."""
-    for name in ("file", "`file`", r"`fi\x6ce`", " file"):
+    for name in ("file", "`file`", r"`fi\x6ce`", r"fi\x6ce", " file"):
         answer = store.ask(
             "SELECT arrayMap({f:Identifier}, [{p:String}])", user="reader", param_f=name, param_p=str(secret)
         )
