@@ -1,6 +1,7 @@
 """The chDB engine that this process owns, and one statement's life on one of its connections."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import tempfile
@@ -72,14 +73,13 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self._target = f"{folder}?{_OPTIONS}"
+        _check_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             # The engine lives as long as one connection does.
-            self._anchor = _chdb.connect(self._target)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise StartError(f"the folder {folder} cannot be used: {error.strerror}") from error
+            self._anchor = self.connect()
         except RuntimeError as error:
-            raise StartError(_why_not_opened(folder, str(error))) from error
+            reason = str(error).splitlines()[0]
+            raise StartError(f"the engine cannot open the folder {folder}: {reason}") from error
         self.timezone = self._scalar("SELECT timezone()")
         self.version = self._scalar("SELECT version()")
         self.name = socket.gethostname()
@@ -103,12 +103,26 @@ class Engine:
         self._anchor.close()
 
 
-def _why_not_opened(folder: Path, text: str) -> str:
-    if "Cannot lock file" in text:
-        return f"another process already uses the folder {folder}: stop it, or choose another folder with --dir"
-    if "ermission denied" in text or "ead-only file system" in text:
-        return f"the folder {folder} is not writable for this user: change its owner, or choose another with --dir"
-    return f"the engine cannot open the folder {folder}: {text.splitlines()[0]}"
+def _check_folder(folder: Path) -> None:
+    """Find out before the engine does: it writes its reason to the log and raises without one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.geteuid():
+            # Root could write here, and its files would lock the owner out.
+            raise StartError(
+                f"the folder {folder} belongs to another user (uid {folder.stat().st_uid}): "
+                "run as that user, or choose another folder with --dir"
+            )
+        with (folder / "status").open("a") as status:  # the file that the engine itself locks
+            fcntl.flock(status, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StartError(
+            f"another process already uses the folder {folder}: stop it, or choose another folder with --dir"
+        ) from error
+    except OSError as error:
+        raise StartError(
+            f"the folder {folder} cannot be used ({error.strerror}): check its owner, or choose another with --dir"
+        ) from error
 
 
 class Execution:
