@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runtide_stack.errors import StartError
 
-# A child that dies this often within this many seconds of its start cannot start.
+# A child that never served and dies this often, within this many seconds of its start each time, cannot start.
 _TRIES, _AT_ONCE = 5, 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE, _HEALTHY = 0.1, 10.0, 30.0
 _START_TIMEOUT, _STOP_TIMEOUT, _TICK = 60.0, 10.0, 0.1
@@ -43,6 +43,7 @@ class Child:
         self.spec = spec
         self.log = logs / f"{spec.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.served = False
         self._log_start = 0
         self._started = 0.0
         self._restart_at = 0.0
@@ -75,7 +76,7 @@ class Child:
         """Start the process again when it died and its pause is over; returns what to tell, when there is something.
 
         Raises:
-            StartError: It has died too often, too soon.
+            StartError: It has died too often, too soon, and never served.
         """
         process, now = self.process, time.monotonic()
         if process is None or process.poll() is None:
@@ -88,11 +89,12 @@ class Child:
             return None
         _close(process)
         self._quick_deaths = self._quick_deaths + 1 if now - self._started < _AT_ONCE else 0
-        if self._quick_deaths >= _TRIES:
+        if self._quick_deaths >= _TRIES and not self.served:
             raise StartError(f"the {self.spec.name} does not start: {self._last_words()} (its log: {self.log})")
         self._restart_at = now + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        return f"the {self.spec.name} ended ({_how(process.returncode)}), starting it again"
+        why = f": {self._last_words()}" if process.returncode > 0 else ""
+        return f"the {self.spec.name} ended ({_how(process.returncode)}{why}), starting it again"
 
     def stop(self) -> None:
         """End the process: politely, and by force when that takes too long."""
@@ -159,6 +161,7 @@ class Supervisor:
                 )
             self._tend()
             self._stopping.wait(_TICK)
+        child.served = True
 
     def _tend(self) -> None:
         for child in self.children:

@@ -104,6 +104,29 @@ def test_a_child_that_cannot_start_says_why_in_one_sentence(stand_in, tmp_path: 
     assert all(child.process is None for child in supervisor.children)
 
 
+def test_a_child_that_served_once_is_never_given_up(stand_in, tmp_path: Path) -> None:
+    """What breaks later takes nothing else down with it: the others go on, and so do the tries."""
+    broken = tmp_path / "broken"
+    code = f"""
+    if os.path.exists({str(broken)!r}):
+        sys.exit("runtide broken: no disk")
+    print("ready")
+    signal.pause()
+    """
+    told: list[str] = []
+    supervisor = Supervisor([stand_in("one"), stand_in("broken", code)], tmp_path, told.append)
+    with running(supervisor):
+        one, other = supervisor.children
+        before = pid(one)
+        broken.touch()
+        os.kill(pid(other), signal.SIGKILL)
+        until(lambda: len(told) >= 7, "the child died six times more")
+        broken.unlink()
+        until(lambda: "ready" in other.written(), "the child is back")
+        assert pid(one) == before
+    assert told[1] == "the broken ended (exit code 1: runtide broken: no disk), starting it again"
+
+
 def test_children_end_when_the_supervisor_is_killed(stand_in, tmp_path: Path) -> None:
     """kill -9 of the supervisor leaves no process behind."""
     spec = stand_in("orphan")
