@@ -49,7 +49,7 @@ def encode_frame(record: dict[str, Any], values: array[float]) -> bytes:
     if sys.byteorder == "big":
         values = array("d", values)
         values.byteswap()
-    return b"".join((head[:-1], _long(len(values)), values.tobytes(), b"\x00"))
+    return b"".join((head[:-1], encode_long(len(values)), values.tobytes(), b"\x00"))
 
 
 def split(message: bytes) -> tuple[bytes, bytes]:
@@ -100,7 +100,7 @@ def peek(body: bytes) -> tuple[str, int, int]:
     return run_id, writer, seq
 
 
-def _long(value: int) -> bytes:
+def encode_long(value: int) -> bytes:
     """Avro's zigzag variable-length integer."""
     rest = (value << 1) ^ (value >> 63)
     out = bytearray()

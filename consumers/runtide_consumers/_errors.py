@@ -1,0 +1,40 @@
+"""What can go wrong here.
+
+ConsumerError
+├── SetupError      a person must change something: a setting, a folder; the message says what
+│   └── SpoolBusy   another consumer works on the spool
+├── MigrationError  the store's tables are not those that this version made
+├── Stopped         somebody asked to stop while we waited
+└── StoreError      the store did not do what it was asked to; the same request may be sent again
+    └── ParseError  the store says that the bytes are at fault
+"""
+
+from __future__ import annotations
+
+
+class ConsumerError(Exception):
+    """Root of the package's errors."""
+
+
+class SetupError(ConsumerError):
+    """A person must change something; the message says what."""
+
+
+class SpoolBusy(SetupError):
+    """Another consumer works on the spool."""
+
+
+class MigrationError(ConsumerError):
+    """The store's tables are not those that this version made."""
+
+
+class Stopped(ConsumerError):
+    """Somebody asked to stop while we waited."""
+
+
+class StoreError(ConsumerError):
+    """The store did not do what it was asked to; the same request may be sent again."""
+
+
+class ParseError(StoreError):
+    """The store says that the bytes are at fault."""

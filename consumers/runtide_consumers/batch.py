@@ -1,0 +1,156 @@
+"""Batches: what is inserted as one, and how it looks on the wire."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from runtide_schemas.codec import encode_long
+
+# Origin of a record, put in front of its own fields. Nothing here may differ when the batch is rebuilt.
+_ORIGIN = [
+    {"name": "_source", "type": "string"},
+    {"name": "_partition", "type": "long"},
+    {"name": "_offset", "type": "long"},
+    {"name": "_appended", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+]
+_ONE = encode_long(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes or messages [first, next) of one partition."""
+
+    partition: int
+    first: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record, undecoded, and where it came from; `appended` in microseconds since 1970 UTC."""
+
+    partition: int
+    offset: int
+    next: int
+    appended: int
+    body: bytes
+    run_id: str
+    writer: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Something that cannot be used: a dead letter."""
+
+    partition: int
+    offset: int
+    payload: bytes
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records of one stream and one schema, of as many partitions as had something to give.
+
+    Args:
+        stream: Name of the stream.
+        source: Id of the topic or the spool.
+        schema_json: Avro schema of the records.
+        ranges: What was read, in the order of (partition, first).
+        records: What is inserted, in the same order.
+        rejects: What is not, for the dead letters.
+        excluded: Offsets of records in the ranges that are not inserted though they can be read, with the reason;
+            an empty reason says that the store has the record already.
+        rebuilt: Made again from an intent: its records may be in the store.
+    """
+
+    stream: str
+    source: str
+    schema_json: str
+    ranges: tuple[Range, ...]
+    records: tuple[Record, ...]
+    rejects: tuple[Reject, ...] = ()
+    excluded: dict[tuple[int, int], str] = field(default_factory=dict)
+    rebuilt: bool = False
+
+    @property
+    def token(self) -> str:
+        """What the store knows this batch by: the same for the same ranges and exclusions, whenever it is made."""
+        what = {
+            "ranges": [[r.partition, r.first, r.next] for r in self.ranges],
+            "excluded": sorted([partition, offset] for partition, offset in self.excluded),
+        }
+        digest = hashlib.sha256(json.dumps(what, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
+        return f"{self.stream}/{self.source}/{digest}"
+
+    def without(self, excluded: dict[tuple[int, int], str]) -> Batch:
+        """The batch less some records; those with a reason become rejects.
+
+        Args:
+            excluded: Reasons by (partition, offset).
+        """
+        if not excluded:
+            return self
+        out = [r for r in self.records if (r.partition, r.offset) in excluded]
+        reasons = [(r, excluded[r.partition, r.offset]) for r in out]
+        return replace(
+            self,
+            records=tuple(r for r in self.records if (r.partition, r.offset) not in excluded),
+            rejects=self.rejects + tuple(Reject(r.partition, r.offset, r.body, why) for r, why in reasons if why),
+            excluded={**self.excluded, **excluded},
+        )
+
+
+def container(batch: Batch, records: Iterable[Record]) -> bytes:
+    """Some of a batch's records as an Avro Object Container File, each with its origin in front; nothing is decoded.
+
+    Every record is a block of its own: a record that claims more bytes than it has then ends in an error
+    instead of being read on into its neighbours.
+    Source: Apache Avro specification, "Object container files".
+    """
+    sync = hashlib.sha256(batch.token.encode()).digest()[:16]
+    source = _bytes(batch.source.encode())
+    parts = [_head(batch.schema_json), sync]
+    for record in records:
+        origin = source + encode_long(record.partition) + encode_long(record.offset) + encode_long(record.appended)
+        parts += (_ONE, encode_long(len(origin) + len(record.body)), origin, record.body, sync)
+    return b"".join(parts)
+
+
+def ledger_rows(batch: Batch) -> Iterator[dict[str, Any]]:
+    """The batch's rows of `ledger`: runs of consecutive numbers of one writer, read from one partition."""
+    row: dict[str, Any] | None = None
+    for record in batch.records:
+        if row is not None and (record.run_id, record.writer, record.seq, record.partition) == (
+            row["run_id"], row["writer"], row["last_seq"] + 1, row["partition"],
+        ):  # fmt: skip
+            row.update(last_seq=record.seq, records=row["records"] + 1, next_offset=record.next)
+            continue
+        if row is not None:
+            yield row
+        row = {
+            "stream": batch.stream, "run_id": record.run_id, "writer": record.writer,
+            "first_seq": record.seq, "last_seq": record.seq, "records": 1,
+            "source": batch.source, "partition": record.partition,
+            "first_offset": record.offset, "next_offset": record.next,
+        }  # fmt: skip
+    if row is not None:
+        yield row
+
+
+@lru_cache(maxsize=64)
+def _head(schema_json: str) -> bytes:
+    schema = json.loads(schema_json)
+    schema["fields"] = _ORIGIN + schema["fields"]
+    metadata = _bytes(b"avro.schema") + _bytes(json.dumps(schema).encode()) + _bytes(b"avro.codec") + _bytes(b"null")
+    return b"Obj\x01" + encode_long(2) + metadata + b"\x00"
+
+
+def _bytes(data: bytes) -> bytes:
+    return encode_long(len(data)) + data

@@ -1,0 +1,135 @@
+"""The store, over ClickHouse's HTTP interface; the one file of the package that knows the client library."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+
+from runtide_consumers._errors import ParseError, SetupError, StoreError
+
+# The client warns about every request that fails; the caller says it once per interval.
+logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+# An insert that the server splits into blocks is neither atomic nor deduplicated as a whole.
+_ONE_BLOCK = {
+    "max_insert_block_size": 1_048_449,
+    "min_insert_block_size_rows": 0,
+    "min_insert_block_size_bytes": 0,
+    "input_format_max_block_size_bytes": 0,
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_insert": "enable",
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "input_format_avro_allow_missing_fields": 1,
+}
+
+# What ClickHouse answers when the bytes, or a schema that does not fit the table, are at fault: TYPE_MISMATCH and
+# its kin, ILLEGAL_COLUMN, CANNOT_PARSE_*, INCORRECT_DATA, STD_EXCEPTION (how Avro's own errors arrive).
+# Views may fail with some of them too: only a probe can tell.
+_PARSE_CODES = frozenset({6, 15, 16, 26, 27, 32, 33, 38, 41, 44, 53, 69, 70, 72, 117, 128, 130, 131, 349, 1001})
+
+
+class Store:
+    """A ClickHouse database; used by many threads.
+
+    Args:
+        url: `http://user:password@host:port/database`.
+
+    Raises:
+        SetupError: The address cannot be understood.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port or (8443 if parts.scheme == "https" else 8123)
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or not port:
+            raise SetupError(
+                "the address of the store (RUNTIDE_CLICKHOUSE_URL or --clickhouse) must look like "
+                "http://user:password@host:port/database"
+            )
+        self.database = unquote(parts.path.strip("/")) or "runtide"
+        self.address = f"{parts.scheme}://{parts.hostname}:{port}"
+        self._options: dict[str, Any] = {
+            "interface": parts.scheme,
+            "host": parts.hostname,
+            "port": port,
+            "username": unquote(parts.username or "default"),
+            "password": unquote(parts.password or ""),
+            "compress": False,
+            # Sessions forbid two requests at once.
+            "autogenerate_session_id": False,
+            "client_name": "runtide-consumer",
+        }
+        self._client: Client | None = None
+        self._lock = threading.Lock()
+
+    def insert(self, table: str, body: bytes, token: str) -> None:
+        """Insert an Avro container as one block, once per token; answers when the rows and all views' rows are there.
+
+        Raises:
+            ParseError: The bytes, or something that looks like them, are at fault.
+            StoreError: Anything else; the same insert may be sent again with the same token.
+        """
+        self._raw_insert(table, body, "Avro", token)
+
+    def insert_rows(self, table: str, rows: Iterable[Mapping[str, Any]], token: str) -> None:
+        """Insert rows given as JSON-able dicts, as one block, once per token.
+
+        Raises:
+            StoreError: As with `insert`.
+        """
+        self._raw_insert(table, "\n".join(json.dumps(row) for row in rows).encode(), "JSONEachRow", token)
+
+    def query(self, sql: str, **parameters: Any) -> Sequence[Sequence[Any]]:
+        """Rows of a query, which names its parameters as `{name:Type}`.
+
+        Raises:
+            StoreError: It could not be answered.
+        """
+        try:
+            return self._connected().query(sql, parameters=parameters).result_rows
+        except (ClickHouseError, OSError) as error:
+            raise _mapped(error) from error
+
+    def command(self, sql: str) -> None:
+        """Run a statement that answers nothing.
+
+        Raises:
+            StoreError: It could not be run.
+        """
+        try:
+            self._connected().command(sql)
+        except (ClickHouseError, OSError) as error:
+            raise _mapped(error) from error
+
+    def _raw_insert(self, table: str, body: bytes, form: str, token: str) -> None:
+        settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
+        try:
+            self._connected().raw_insert(f"`{self.database}`.`{table}`", insert_block=body, fmt=form, settings=settings)
+        except (ClickHouseError, OSError) as error:
+            raise _mapped(error) from error
+
+    def _connected(self) -> Client:
+        with self._lock:
+            if self._client is None:
+                self._client = clickhouse_connect.get_client(**self._options)
+            return self._client
+
+
+def _mapped(error: Exception) -> StoreError:
+    text = " ".join(str(error).split())
+    if isinstance(error, Error) and error.code in _PARSE_CODES:
+        return ParseError(text)
+    return StoreError(text)

@@ -1,0 +1,115 @@
+"""The commands `runtide consume` and `runtide sync`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from runtide_consumers._errors import ConsumerError, SetupError, SpoolBusy, Stopped
+from runtide_consumers.clickhouse import Store
+from runtide_consumers.consume import Lanes, consume_spool, drain_spool
+from runtide_consumers.watching import wait_until_drained
+
+_URL_HELP = (
+    "the store, http://user:password@host:port/database "
+    "(default: RUNTIDE_CLICKHOUSE_URL, else the stack that `runtide up` runs)"
+)
+
+
+def consume(argv: list[str]) -> int:
+    """Tail a spool folder into the store until SIGTERM or SIGINT; prints `ready` once it does."""
+    parser = argparse.ArgumentParser(prog="runtide consume", description=consume.__doc__)
+    parser.add_argument("--spool", type=Path, help="the spool folder (default: RUNTIDE_DIR/spool)")
+    parser.add_argument("--clickhouse", metavar="URL", help=_URL_HELP)
+    options = parser.parse_args(argv)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        store = Store(_address(options.clickhouse))
+        consume_spool(options.spool or _root() / "spool", store, _stop_event(), lambda: print("ready", flush=True))
+    except ConsumerError as error:
+        print(f"runtide consume: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def sync(argv: list[str]) -> int:
+    """Bring what a spool folder holds into the store, and end."""
+    parser = argparse.ArgumentParser(prog="runtide sync", description=sync.__doc__)
+    parser.add_argument(
+        "path", nargs="?", type=Path, help="a spool folder, or a folder with one (default: RUNTIDE_DIR)"
+    )
+    parser.add_argument("--clickhouse", metavar="URL", help=_URL_HELP)
+    options = parser.parse_args(argv)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    stop = _stop_event()
+    try:
+        spool = _spool_in(options.path or _root())
+        store = Store(_address(options.clickhouse))
+        store.query("SELECT 1")
+        try:
+            print(_summary(drain_spool(spool, store, stop)))
+        except SpoolBusy:
+            print(f"a consumer works on {spool}; waiting until it has brought everything that is there now")
+            wait_until_drained(spool, stop)
+            print("done")
+    except Stopped:
+        print("runtide sync: stopped before everything was in the store; run it again to go on", file=sys.stderr)
+        return 130
+    except ConsumerError as error:
+        print(f"runtide sync: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _summary(lanes: Lanes) -> str:
+    def total(name: str) -> int:
+        return sum(int(getattr(lane, name)) for lane in lanes.values())
+
+    each = ", ".join(f"{lane.records:,} of {name}" for name, lane in lanes.items())
+    return (
+        f"{total('records'):,} records brought ({each}); {total('duplicates'):,} were there already, "
+        f"{total('rejects'):,} could not be used (see the table dead_letters)"
+    )
+
+
+def _root() -> Path:
+    return Path(os.environ.get("RUNTIDE_DIR") or Path.home() / ".runtide").expanduser()
+
+
+def _spool_in(path: Path) -> Path:
+    spool = path / "spool" if (path / "spool").is_dir() else path
+    if not spool.is_dir():
+        raise SetupError(f"there is no folder {path}; name a spool folder or set RUNTIDE_DIR")
+    if spool is path and not any(path.glob("[0-7]" + "[0-9a-f]" * 15)) and not (path / "spool.id").exists():
+        raise SetupError(f"{path} is no spool folder and has none in it: no writer's folder is there")
+    return spool
+
+
+def _address(given: str | None) -> str:
+    """The store's address: argument, environment, or the running stack's."""
+    if url := given or os.environ.get("RUNTIDE_CLICKHOUSE_URL"):
+        return url
+    file = _root() / "stack.json"
+    try:
+        stack = json.loads(file.read_text())
+        scheme, rest = stack["store_url"].split("://", 1)
+        return f"{scheme}://default:{stack['store_password']}@{rest}/{stack['database']}"
+    except FileNotFoundError:
+        raise SetupError(
+            f"there is no store: start one with `runtide up`, or set RUNTIDE_CLICKHOUSE_URL (no {file})"
+        ) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise SetupError(f"{file} cannot be read ({error}); start the stack again with `runtide up`") from error
+
+
+def _stop_event() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,105 @@
+"""What cannot be used: finding it, and keeping it where it can be inspected."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Sequence
+
+import fastavro
+
+from runtide_consumers._errors import ParseError
+from runtide_consumers.batch import Batch, Record, container
+from runtide_consumers.clickhouse import Store
+
+# Bytes of a dead letter that are kept.
+_KEPT = 65_536
+_NOISE = re.compile(r"^.*?DB::Exception: (?:std::exception\. )?|\s*\(version .*$|\s*\(for url .*$")
+
+# Avro, because a payload is any bytes and JSON carries text.
+_LETTER = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "DeadLetter",
+        "fields": [
+            {"name": "stream", "type": "string"},
+            {"name": "reason", "type": "string"},
+            {"name": "source", "type": "string"},
+            {"name": "partition", "type": "long"},
+            {"name": "offset", "type": "long"},
+            {"name": "digest", "type": {"type": "fixed", "name": "Hexadecimal", "size": 64}},
+            {"name": "length", "type": "long"},
+            {"name": "payload", "type": "bytes"},
+        ],
+    }
+)
+
+_KNOWN = """
+SELECT partition, offset FROM `{database}`.dead_letters
+WHERE stream = {{stream:String}} AND source = {{source:String}} AND partition IN {{partitions:Array(Int64)}}
+"""
+
+
+def find_poison(store: Store, batch: Batch) -> dict[tuple[int, int], str]:
+    """The batch's records that the store cannot parse, with its reason, by (partition, offset).
+
+    Only the probe table is touched: it parses as the landing table does, keeps nothing and has no views. A trial
+    insert into the landing table would leave the rows of the views that ran before the failure.
+
+    Raises:
+        StoreError: The store does not answer.
+    """
+
+    def complaint(records: Sequence[Record]) -> str:
+        try:
+            store.insert(f"probe_{batch.stream}", container(batch, records), f"probe/{batch.token}")
+        except ParseError as error:
+            return _NOISE.sub("", str(error))[:500] or "cannot be parsed"
+        return ""
+
+    # A schema that does not fit the table fails without any record: no need to look for one.
+    if why := complaint(()):
+        return {(record.partition, record.offset): why for record in batch.records}
+    return _bisect(batch.records, complaint)
+
+
+def _bisect(records: Sequence[Record], complaint: Callable[[Sequence[Record]], str]) -> dict[tuple[int, int], str]:
+    why = complaint(records)
+    if not why:
+        return {}
+    if len(records) == 1:
+        return {(records[0].partition, records[0].offset): why}
+    middle = len(records) // 2
+    return _bisect(records[:middle], complaint) | _bisect(records[middle:], complaint)
+
+
+def write_rejects(store: Store, batch: Batch) -> None:
+    """Put a batch's rejects into `dead_letters`, once each, also when the batch is made anew with other ranges.
+
+    Raises:
+        StoreError: The store did not take them; may be called again.
+    """
+    if not batch.rejects:
+        return
+    partitions = sorted({reject.partition for reject in batch.rejects})
+    sql = _KNOWN.format(database=store.database)
+    known = set(map(tuple, store.query(sql, stream=batch.stream, source=batch.source, partitions=partitions)))
+    letters = [
+        {
+            "stream": batch.stream,
+            "reason": reject.reason,
+            "source": batch.source,
+            "partition": reject.partition,
+            "offset": reject.offset,
+            "digest": hashlib.sha256(reject.payload).hexdigest().encode(),
+            "length": len(reject.payload),
+            "payload": reject.payload[:_KEPT],
+        }
+        for reject in batch.rejects
+        if (reject.partition, reject.offset) not in known
+    ]
+    if letters:
+        body = io.BytesIO()
+        fastavro.writer(body, _LETTER, letters)
+        store.insert("dead_letters", body.getvalue(), f"dead/{batch.token}")

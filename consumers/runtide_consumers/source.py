@@ -1,0 +1,35 @@
+"""Where batches come from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from runtide_consumers.batch import Batch
+
+
+class Source(Protocol):
+    """One stream's records, in batches; used by one thread.
+
+    A source keeps two things where they survive a crash: how far each partition is done, and at most one *intent*, the
+    batch that is being inserted. The first batch after a start is the intent's, if there is one.
+    """
+
+    def poll(self) -> Batch | None:
+        """The next batch, or None when there is nothing to insert yet; does not wait for data.
+
+        Everything from the last commit on comes again until it is committed. After a start, a batch that was intended
+        and not committed comes first, marked `rebuilt`: the same ranges and exclusions, byte for byte the same records.
+
+        Raises:
+            OSError: The source cannot be read; the caller may try again.
+        """
+
+    def intend(self, batch: Batch) -> None:
+        """Note, durably, that this batch will be inserted; replaces an earlier note. What it excludes is part of it.
+
+        Kafka: commit(offset = first, metadata = "v1:first-next;x=offsets"). Not called for a rebuilt batch, unless
+        what it excludes changed.
+        """
+
+    def commit(self, batch: Batch) -> None:
+        """Note, durably and in one step, that the batch is in the store and that nothing is intended any more."""

@@ -1,0 +1,257 @@
+"""A spool folder as a source."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from runtide_consumers.batch import Batch, Range, Record, Reject
+from runtide_consumers.positions import Positions
+from runtide_consumers.reader import items, pread, read_entry, schema_finder
+from runtide_consumers.writers import Segment, Spool, Writer
+from runtide_schemas import Damage
+
+log = logging.getLogger("runtide.consumer")
+
+# Size of a full batch: bytes and records. The store takes fewer than 1,048,449 rows in one block.
+FULL_BYTES = 8_000_000
+FULL_RECORDS = 1_000_000
+# Seconds that a batch waits to become full; the longer inserts take, the longer, up to a second.
+AGE = 0.3
+_LONGEST_AGE = 1.0
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """Bytes [first, first + size) of one segment, beyond the writer's position; `ended`: no more will follow there."""
+
+    writer: Writer
+    segment: Segment
+    first: int
+    size: int
+    ended: bool
+
+
+@dataclass
+class _Draft:
+    """A batch in the making."""
+
+    prefix: bytes = b""
+    schema_json: str = ""
+    ranges: list[Range] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+class SpoolSource:
+    """One stream of a spool folder: tails the segments of all writers.
+
+    Args:
+        spool: The folders.
+        positions: The spool's positions.
+        stream: Name of the stream.
+        source: The spool's id.
+        age: Seconds that a batch waits to become full; 0 hands out what is there.
+    """
+
+    def __init__(self, spool: Spool, positions: Positions, stream: str, source: str, age: float = AGE) -> None:
+        self._spool = spool
+        self._positions = positions
+        self._stream = stream
+        self._source = source
+        self._schema = schema_finder(stream)
+        self._shortest_age = self._age = age
+        self._since: float | None = None
+        self._polled = 0.0
+        self._resumed = False
+        # The writer that the next batch begins with, so that a busy one does not starve those behind it.
+        self._turn = 0
+        # Tails that hold nothing whole: not read again before they change.
+        self._waiting: dict[int, tuple[int, int, bool]] = {}
+
+    def poll(self) -> Batch | None:
+        """See `Source.poll`."""
+        if not self._resumed:
+            intent = self._positions.intent(self._stream)
+            self._resumed = True
+            if intent is not None:
+                return self._rebuild(intent)
+        tails = list(self._tails())
+        now = self._polled = time.monotonic()
+        if not tails:
+            self._since = None
+            return None
+        if self._since is None:
+            self._since = now
+        if now - self._since < self._age and sum(tail.size for tail in tails) < FULL_BYTES:
+            return None
+        self._since = None
+        return self._build(tails)
+
+    def intend(self, batch: Batch) -> None:
+        """See `Source.intend`."""
+        intent = {
+            "ranges": [[r.partition, r.first, r.next] for r in batch.ranges],
+            "excluded": [[partition, offset, why] for (partition, offset), why in batch.excluded.items()],
+        }
+        self._positions.intend(self._stream, intent)
+
+    def commit(self, batch: Batch) -> None:
+        """See `Source.commit`; also deletes the segments that are done with."""
+        self._positions.commit(self._stream, {r.partition: r.next for r in batch.ranges})
+        done = {r.partition for r in batch.ranges}
+        for writer in self._spool.writers():
+            if writer.id in done:
+                self._tidy(writer)
+        self._age = min(max(self._shortest_age, time.monotonic() - self._polled), max(self._shortest_age, _LONGEST_AGE))
+
+    def _tails(self) -> Iterator[_Tail]:
+        for writer in self._spool.writers():
+            try:
+                tail = self._tail(writer)
+            except FileNotFoundError:
+                continue  # deleted since the folder was listed
+            if tail is None or tail.size == 0:
+                if writer.ended:
+                    self._tidy(writer)
+            elif self._waiting.get(writer.id) != (tail.first, tail.size, tail.ended):
+                yield tail
+
+    def _tail(self, writer: Writer) -> _Tail | None:
+        ended = writer.ended
+        position = self._positions.get(self._stream, writer.id)
+        for segment in writer.segments.get(self._stream, []):
+            end = segment.base + segment.path.stat().st_size
+            first = max(position, segment.base)
+            if segment.following is None:
+                return _Tail(writer, segment, first, max(0, end - first), ended)
+            if first < (end := min(end, segment.following)):
+                return _Tail(writer, segment, first, end - first, ended=True)
+        return None
+
+    def _build(self, tails: list[_Tail]) -> Batch | None:
+        tails = [t for t in tails if t.writer.id >= self._turn] + [t for t in tails if t.writer.id < self._turn]
+        draft = _Draft()
+        budget = FULL_BYTES
+        self._turn = 0
+        for tail in tails:
+            if budget <= 0:
+                self._turn = tail.writer.id
+                break
+            budget -= self._read(tail, budget, draft)
+        if not draft.ranges:
+            return None
+        return self._finish(draft)
+
+    def _read(self, tail: _Tail, budget: int, draft: _Draft) -> int:
+        """Put a tail's entries into the draft, as far as budget (bytes) and schema allow; returns the bytes taken."""
+        size = min(tail.size, budget)
+        while True:
+            data = pread(tail.segment.path, tail.first - tail.segment.base, size)
+            whole = size == tail.size
+            found, covered = items(data, start=tail.first == tail.segment.base, ended=whole and tail.ended)
+            if found or whole:
+                break
+            if draft.ranges:
+                return budget  # an entry larger than what is left of this batch
+            size = min(tail.size, 2 * size)
+        if not found and not tail.ended:
+            self._waiting[tail.writer.id] = (tail.first, tail.size, tail.ended)
+            return 0
+        taken = self._take(tail.writer.id, tail.segment, tail.first, found, draft, whole=False)
+        covered = covered if taken is None else taken
+        if covered:
+            draft.ranges.append(Range(tail.writer.id, tail.first, tail.first + covered))
+        return covered
+
+    def _take(
+        self, partition: int, segment: Segment, at: int, found: list[Any], draft: _Draft, *, whole: bool
+    ) -> int | None:
+        """Sort entries into the draft's records and rejects.
+
+        Args:
+            partition: The writer.
+            segment: Where they were found.
+            at: Offset of the bytes they were found in.
+            found: Entries and damage.
+            draft: The batch in the making.
+            whole: All must go into this batch, as when it is rebuilt; else it is cut before another schema.
+
+        Returns:
+            Where in the bytes the batch was cut, or None.
+        """
+        for item in found:
+            if isinstance(item, Damage):
+                payload = pread(segment.path, at - segment.base + item.start, item.end - item.start)
+                draft.rejects.append(Reject(partition, at + item.start, payload, item.reason))
+                continue
+            result = read_entry(partition, at, item)
+            if isinstance(result, Reject):
+                draft.rejects.append(result)
+                continue
+            prefix, record = result
+            schema_json = draft.schema_json if prefix == draft.prefix else self._schema(prefix, segment)
+            if schema_json is None:
+                reason = f"schema {prefix[2:].hex()} is unknown to the stream {self._stream} and not in the segment"
+                draft.rejects.append(Reject(partition, record.offset, item.payload, reason))
+            elif (draft.prefix and prefix != draft.prefix) or len(draft.records) >= FULL_RECORDS:
+                if not whole:
+                    return int(item.start)
+                draft.rejects.append(Reject(partition, record.offset, item.payload, "schema changed within a batch"))
+            else:
+                draft.prefix, draft.schema_json = prefix, schema_json
+                draft.records.append(record)
+        return None
+
+    def _finish(self, draft: _Draft) -> Batch:
+        return Batch(
+            stream=self._stream,
+            source=self._source,
+            schema_json=draft.schema_json,
+            ranges=tuple(sorted(draft.ranges, key=lambda r: (r.partition, r.first))),
+            records=tuple(sorted(draft.records, key=lambda r: (r.partition, r.offset))),
+            rejects=tuple(draft.rejects),
+        )
+
+    def _rebuild(self, intent: dict[str, Any]) -> Batch:
+        draft = _Draft()
+        for partition, first, following in intent["ranges"]:
+            draft.ranges.append(Range(partition, first, following))
+            segment = self._segment(partition, first)
+            if segment is None:
+                log.error(
+                    "bytes %d to %d of writer %016x are gone from the spool before they were committed",
+                    first,
+                    following,
+                    partition,
+                )
+                continue
+            data = pread(segment.path, first - segment.base, following - first)
+            found, _ = items(data, start=first == segment.base, ended=True)
+            self._take(partition, segment, first, found, draft, whole=True)
+        excluded = {(partition, offset): why for partition, offset, why in intent["excluded"]}
+        return replace(self._finish(draft).without(excluded), rebuilt=True)
+
+    def _segment(self, partition: int, offset: int) -> Segment | None:
+        folder = Path(self._spool.path / f"{partition:016x}")
+        writer = Writer(folder)
+        try:
+            writer.look()
+        except FileNotFoundError:
+            return None
+        before = [s for s in writer.segments.get(self._stream, []) if s.base <= offset]
+        return before[-1] if before else None
+
+    def _tidy(self, writer: Writer) -> None:
+        self._waiting.pop(writer.id, None)
+        try:
+            if writer.tidy(self._stream, self._positions.get(self._stream, writer.id)):
+                self._positions.forget(writer.id)
+        except FileNotFoundError:
+            pass  # another stream's lane was first
+        except OSError as error:
+            log.warning("cannot delete what is done with in %s: %s", writer.path, error)
