@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runtide import _api
-from runtide._api import define_metric, finish, init, log
+from runtide._api import Settings, define_metric, finish, init, log
 from runtide._errors import ConfigError, Error, QueryError, SettingsError, UsageError
 from runtide._run import Run
 from runtide._sql import sql
@@ -15,6 +15,7 @@ __all__ = [
     "Error",
     "QueryError",
     "Run",
+    "Settings",
     "SettingsError",
     "UsageError",
     "config",
@@ -38,7 +39,7 @@ else:
 
     def __getattr__(name: str) -> Any:
         if name == "run":
-            return _api.current.run
+            return _api._open_run()
         if name in ("config", "summary"):
             return getattr(_api, name)()
         raise AttributeError(f"module 'runtide' has no attribute {name!r}")

@@ -23,6 +23,10 @@ class Current:
 current = Current()
 
 
+class Settings(dict[str, Any]):
+    """More arguments of init() by name, as W&B scripts write them: `settings=wandb.Settings(silent=True)`."""
+
+
 class _Missing:
     """Stands for the config and the summary of no run."""
 
@@ -35,14 +39,18 @@ class _Missing:
     __getitem__ = __setitem__ = __getattr__ = __setattr__ = _refuse
 
 
+def _open_run() -> Run | None:
+    return current.run if current.run and current.run._open else None
+
+
 def config() -> Config | _Missing:
     """Config of the current run."""
-    return current.run.config if current.run else _Missing("config")
+    return run.config if (run := _open_run()) else _Missing("config")
 
 
 def summary() -> Summary | _Missing:
     """Summary of the current run."""
-    return current.run.summary if current.run else _Missing("summary")
+    return run.summary if (run := _open_run()) else _Missing("summary")
 
 
 def init(
@@ -92,7 +100,7 @@ def init(
         UsageError: Entity, project or id cannot be part of a path, or resume forbids the run.
         TypeError: The config cannot be stored.
     """
-    previous = current.run
+    previous = _open_run()
     if previous and reinit in (True, "finish_previous"):
         finish()
     elif previous and reinit != "create_new":
@@ -101,7 +109,7 @@ def init(
         return previous
     arguments = {
         "project": project, "name": name, "entity": entity, "id": id, "notes": notes, "tags": tags, "group": group,
-        "job_type": job_type, "mode": mode, "dir": dir, "resume": resume,
+        "job_type": job_type, "mode": mode, "dir": dir, "resume": resume, "silent": None,
     }  # fmt: skip
     run = Run(resolve(_merged(arguments, settings, legacy)))
     if config is not None:

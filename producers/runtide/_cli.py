@@ -32,6 +32,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"runtide {version('runtide')}")
         return 0
     name, *rest = arguments
+    if name not in _names():
+        known = ", ".join(sorted(_names()))
+        print(f"runtide: there is no command {name!r}: `runtide --help` lists them ({known})", file=sys.stderr)
+        return 2
     try:
         return _command(name)(rest)
     except Error as error:
@@ -78,10 +82,8 @@ def _plugins() -> dict[str, EntryPoint]:
 def _command(name: str) -> Callable[[list[str]], int]:
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    if (point := _plugins().get(name)) is None:
-        raise Error(f"there is no such command: `runtide --help` lists them ({', '.join(sorted(_names()))})")
     try:
-        return point.load()  # type: ignore[no-any-return]
+        return _plugins()[name].load()  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
         raise Error(f"{error.name} is not installed: pip install 'runtide[all]'") from error
 

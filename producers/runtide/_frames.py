@@ -18,10 +18,11 @@ _NEVER = -(2**63) - 1
 class Shape:
     """The keys of a call, in their order. Calls with equal keys share one, so that they are grouped by identity."""
 
-    __slots__ = ("keys", "parts")
+    __slots__ = ("keys", "names", "parts")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
+        self.names = list(keys)  # what log() compares with: the keys of a dict make a list faster than a tuple
         self.parts = list(_parts(keys))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import multiprocessing.util
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +23,7 @@ from runtide._sender import End, Sender
 from runtide._settings import Settings
 from runtide._spool import Spool
 from runtide._summary import Summary
+from runtide._transport import Transport
 
 _DISABLED_ROOM = 10_000
 _ENVIRONMENT_TIMEOUT = 1.0
@@ -30,6 +34,7 @@ class Run(Buffer):
 
     Args:
         settings: What was asked for.
+        transport: Opens the way out for a writer: told the settings, the writer's id and the run's path.
     """
 
     __slots__ = (
@@ -45,13 +50,15 @@ class Run(Buffer):
         "_settings",
         "_surroundings",
         "_tags",
+        "_transport",
         "_version",
         "config",
         "start_time",
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, transport: Callable[[Settings, int, str], Transport] = Spool) -> None:
         self._settings = settings
+        self._transport = transport
         disabled = settings.mode == "disabled"
         self._id = settings.id or ("dummy-" if disabled else "") + _names.run_id()
         self._path = f"{settings.entity}/{settings.project}/{self._id}"
@@ -67,7 +74,7 @@ class Run(Buffer):
         self.start_time = time.time()
         self._attempt, step = self._follow(disabled)
         self.config = Config(self._changed)
-        super().__init__(step, _DISABLED_ROOM if disabled else settings.memory_max_points, Summary())
+        super().__init__(step, _DISABLED_ROOM if disabled else settings.memory_max_points, Summary(), shared=disabled)
 
     def _follow(self, disabled: bool) -> tuple[int, int]:
         """Start of this attempt, beyond all that this node has seen for the run, and its first step."""
@@ -105,7 +112,7 @@ class Run(Buffer):
             self._room = self._points
         elif self._sender is None:
             writer = _names.writer_id()
-            sender = Sender(self, Spool(self._settings, writer, self._path), writer, self._child)
+            sender = Sender(self, self._transport(self._settings, writer, self._path), writer, self._child)
             try:
                 sender.start()
             except RuntimeError:  # no new threads while the interpreter ends
@@ -113,6 +120,14 @@ class Run(Buffer):
                 return
             self._sender = sender
             self._room = self._points
+            if self._child and "multiprocessing.util" in sys.modules:
+                # Its processes end by os._exit, which runs no atexit function, but these they do run.
+                multiprocessing.util.Finalize(None, self.finish, exitpriority=10)
+
+    def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
+        """A run that is pickled into another process logs into the same run there, as a child."""
+        settings = dataclasses.replace(self._settings, id=self._id, name=self._name, notes=self._notes, tags=self._tags)
+        return _attach, (settings, self._attempt, self._step, self.config.as_dict())
 
     def _become_child(self) -> None:
         """Go on in a forked child as a writer of its own, once it logs. What is buffered is the parent's."""
@@ -121,6 +136,7 @@ class Run(Buffer):
         self._sender = self._surroundings = None
         self._child = True
         self._dropped = {}
+        self.summary._take_set()
         self._clear()
 
     def _changed(self) -> None:
@@ -165,7 +181,8 @@ class Run(Buffer):
         deadline = time.monotonic() + self._settings.finish_timeout
         if self._surroundings:
             self._surroundings.join(min(_ENVIRONMENT_TIMEOUT, self._settings.finish_timeout))
-        end = End("failed" if exit_code else "finished", exit_code or 0)
+        code = min(max(int(exit_code or 0), -(2**31)), 2**31 - 1)
+        end = End("failed" if code else "finished", code)
         if self._sender is None:
             self._collect()
         elif not self._sender.close(end, max(0.0, deadline - time.monotonic())):
@@ -323,6 +340,13 @@ class Run(Buffer):
 
     def __repr__(self) -> str:
         return f"<runtide.Run {self._path} {self._name!r}>"
+
+
+def _attach(settings: Settings, attempt: int, step: int, config: dict[str, Any]) -> Run:
+    run = Run(dataclasses.replace(settings, resume=""))
+    run.config.update(config)
+    run._attempt, run._step, run._child = attempt, step, True
+    return run
 
 
 def _utf8(text: str) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runtide._attempts import Attempt, note_attempt
 from runtide._frames import Cells, Entry, Frame, Framer
 from runtide._report import say, warn
 from runtide._transport import RefusedError, Transport
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _METRICS, _JSON, _RUNS = STREAMS["metrics"], STREAMS["metrics_json"], STREAMS["runs"]
 _WRITE_BYTES = 4 << 20
+_NOTE_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Sender:
         self._held = 0
         self._described = 0
         self._last_event = 0.0
+        self._noted = -_NOTE_INTERVAL
+        self._noted_step = -1
         self._pending_summary: dict[str, str] = {}
         self._end: End | None = None
         self._asked = self._answered = 0
@@ -112,12 +117,24 @@ class Sender:
                 self._push()
         except RefusedError as error:
             self._refused(error)
+        if end:
+            self._give_up()
         try:
             self._events(collected, end)
         except RefusedError as error:
             self._refused(error)
+        self._note(end)
         if end:
             self._transport.close()
+
+    def _note(self, end: End | None) -> None:
+        """Remember how far the run has come, for the attempt that may follow."""
+        run, now = self._run, time.monotonic()
+        if self._child or run._step == self._noted_step or (now - self._noted < _NOTE_INTERVAL and not end):
+            return
+        self._noted, self._noted_step = now, run._step
+        with suppress(OSError):  # the transport has complained already
+            note_attempt(run._settings.home, run.path, run._settings.rank, Attempt(run._attempt, run._step))
 
     def _push(self) -> None:
         """Hand over the oldest messages, stream by stream, a few megabytes at a time."""
@@ -181,7 +198,6 @@ class Sender:
             self._event({"event": "heartbeat", "time": moment})
             self._last_event = now
         if end:
-            self._give_up()
             self._event(
                 {"event": "finish", "time": time.time_ns() // 1000, "state": end.state, "exit_code": end.exit_code}
             )

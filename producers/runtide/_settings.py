@@ -97,7 +97,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.enviro
         mode=mode,
         resume=_resume(arguments.get("resume"), environ),
         rank=_rank(environ),
-        silent=_flag("SILENT", environ),
+        silent=bool(arguments.get("silent")) or _flag("SILENT", environ),
         **_limits(environ),
     )
 
