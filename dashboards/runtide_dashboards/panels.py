@@ -84,13 +84,10 @@ def caption(panel: Panel, shown: Sequence[Line], axis: str) -> str:
         return "No points in this range."
     total = charts.count(shown)
     widths = sorted({cut.width for cut in panel.cuts})
-    unit = "step" if axis == "step" else "ms"
-    if widths == [1] and axis == "step":
+    if axis == "step" and widths == [1]:
         parts = [f"{total.points:,} points, all drawn"]
     else:
-        span = f"{widths[0]:,}" if len(widths) == 1 else f"{widths[0]:,}–{widths[-1]:,}"
-        plural = "s" if unit == "step" and widths[-1] > 1 else ""
-        parts = [f"{total.points:,} points in {total.buckets:,} buckets of {span} {unit}{plural}"]
+        parts = [f"{total.points:,} points in {total.buckets:,} buckets of {_span(widths, axis)}"]
     if total.bad:
         parts.append(f"{total.bad:,} NaN or infinite")
     if total.hidden:
@@ -99,3 +96,11 @@ def caption(panel: Panel, shown: Sequence[Line], axis: str) -> str:
     if ranks > 1:
         parts.append(f"rank {min(cut.series.rank for cut in panel.cuts)} of {ranks}")
     return " · ".join(parts)
+
+
+def _span(widths: Sequence[int], axis: str) -> str:
+    """The narrowest and the widest bucket, in words."""
+    ends = [widths[0]] if len(widths) == 1 else [widths[0], widths[-1]]
+    if axis == "step":
+        return "–".join(f"{width:,}" for width in ends) + (" steps" if ends[-1] > 1 else " step")
+    return "–".join(f"{width / 1000:,.3g}" for width in ends) + " s"

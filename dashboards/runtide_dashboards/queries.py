@@ -267,15 +267,23 @@ _X = {
     "time": "toUnixTimestamp64Milli(time) - transform(run_id, {runs:Array(String)}, {origins:Array(Int64)}, 0)",
 }
 
+# The store adds up in whatever order its threads come, so a plain average differs in its last digits from load to load
+# and a chart would never be the same twice: the sum is compensated and the mean rounded to 40 bits, twelve digits.
 _BUCKETS = """
 SELECT
     run_id, min(at) AS x, max(at) AS x_last,
-    minOrNullIf(value, drawn) AS low, maxOrNullIf(value, drawn) AS high, avgOrNullIf(value, drawn) AS mean,
-    argMax(value, at) AS last, toInt64(count()) AS count, toInt64(countIf(NOT isFinite(value))) AS bad,
+    minOrNullIf(value, drawn) AS low, maxOrNullIf(value, drawn) AS high,
+    multiIf(
+        countIf(drawn) = 0, NULL,
+        low = high, low,
+        reinterpretAsFloat64(bitAnd(
+            reinterpretAsUInt64(sumKahanIf(value, drawn) / countIf(drawn)) + 2048, bitNot(toUInt64(4095))))
+    ) AS mean,
+    argMax(value, (at, step)) AS last, toInt64(count()) AS count, toInt64(countIf(NOT isFinite(value))) AS bad,
     toInt64(countIf(isFinite(value) AND NOT drawn)) AS hidden
 FROM
 (
-    SELECT run_id, {x} AS at, value, isFinite(value) AND (value > 0 OR NOT {{log:Bool}}) AS drawn
+    SELECT run_id, {x} AS at, step, value, isFinite(value) AND (value > 0 OR NOT {{log:Bool}}) AS drawn
     FROM ({points})
     WHERE at BETWEEN {{low:Int64}} AND {{high:Int64}}
 )

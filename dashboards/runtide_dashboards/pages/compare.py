@@ -133,14 +133,9 @@ def _choose_range(view: CompareView, runs: Sequence[Run], series: Sequence[Serie
         _go(low=None if a <= first else a, high=None if b >= last else b)
 
     sync(key, (show(low), show(high)))
-    st.slider(
-        "Range" if view.axis != "relative" else "Range, seconds",
-        show(first),
-        show(last),
-        key=key,
-        on_change=chosen,
-        width=260,
-    )
+    label = "Range, seconds" if view.axis == "relative" else "Range"
+    shape = "MMM D, HH:mm" if view.axis == "wall" else None
+    st.slider(label, show(first), show(last), format=shape, key=key, on_change=chosen, width=260)
 
 
 def _scale(axis: str) -> tuple[Any, Any]:
