@@ -28,10 +28,11 @@ def await_stack(stack: subprocess.Popen[bytes]) -> str:
     return address
 
 
-def first_point(stack: subprocess.Popen[bytes]) -> None:
-    """Wait until the first points can be read: what the dashboard shows is then there."""
-    command = [sys.executable, "-m", "runtide", "sql", "SELECT count() FROM metrics", "--format", "csv"]
-    while stack.poll() is None:
+def await_points(trainings: list[subprocess.Popen[bytes]]) -> None:
+    """Wait until the first points can be read: the dashboard then has something to show."""
+    query = "SELECT count() FROM metrics WHERE time > now() - 60"
+    command = [sys.executable, "-m", "runtide", "sql", query, "--format", "csv"]
+    while any(training.poll() is None for training in trainings):
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode == 0 and int(answer.stdout.splitlines()[-1]) > 0:
             return
@@ -52,11 +53,10 @@ def main() -> int:
         for rate in RATES:
             command = [sys.executable, str(script), "--lr", rate]
             trainings.append(subprocess.Popen(command, start_new_session=True))
-        if stack:
-            first_point(stack)
+        await_points(trainings)
         print(f"\n  Three trainings are being logged: {address}\n  Ctrl-C stops everything.\n", flush=True)
-        for training in trainings:
-            training.wait()
+        if any([training.wait() for training in trainings]):
+            return 1
         print("  The trainings are done; the dashboard stays up until Ctrl-C.", flush=True)
         return stack.wait() if stack else 0
     except KeyboardInterrupt:

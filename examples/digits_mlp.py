@@ -1,6 +1,6 @@
 """Train a small neural network on scikit-learn's bundled handwritten digits and log every batch.
 
-    python examples/digits_mlp.py --lr 0.01 --hidden 64
+python examples/digits_mlp.py --lr 0.01 --hidden 64
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
         run.define_metric("val/loss", summary="min")
         for epoch in range(args.epochs):
             for batch in np.array_split(shuffle.permutation(len(x_train)), len(x_train) // args.batch_size):
-                model.partial_fit(x_train[batch], y_train[batch], classes)
+                model.partial_fit(x_train[batch], y_train[batch], classes=classes)
                 run.log(
                     {
                         "train/loss": model.loss_,

@@ -1,7 +1,7 @@
 """An ordinary PyTorch script written for W&B: the import is the only line that knows runtide.
 
-    pip install torch
-    python examples/wandb_dropin.py
+pip install torch
+python examples/wandb_dropin.py
 """
 
 import runtide as wandb
