@@ -55,7 +55,8 @@ def main() -> int:
             trainings.append(subprocess.Popen(command, start_new_session=True))
         await_points(trainings)
         print(f"\n  Three trainings are being logged: {address}\n  Ctrl-C stops everything.\n", flush=True)
-        if any([training.wait() for training in trainings]):
+        failed = sum(training.wait() != 0 for training in trainings)
+        if failed:
             return 1
         print("  The trainings are done; the dashboard stays up until Ctrl-C.", flush=True)
         return stack.wait() if stack else 0

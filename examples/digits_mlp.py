@@ -6,11 +6,12 @@ python examples/digits_mlp.py --lr 0.01 --hidden 64
 import argparse
 
 import numpy as np
-import runtide
 from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
+
+import runtide
 
 
 def parse() -> argparse.Namespace:

@@ -4,9 +4,10 @@ pip install torch
 python examples/wandb_dropin.py
 """
 
-import runtide as wandb
 import torch
 from torch import nn
+
+import runtide as wandb
 
 wandb.init(
     project="pytorch-intro",

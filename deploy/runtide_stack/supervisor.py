@@ -68,9 +68,12 @@ class Child:
 
     def written(self) -> str:
         """What the process has written since its last start."""
-        with self.log.open("rb") as log:
-            log.seek(self._log_start)
-            return log.read().decode(errors="replace")
+        try:
+            with self.log.open("rb") as log:
+                log.seek(self._log_start)
+                return log.read().decode(errors="replace")
+        except FileNotFoundError:  # somebody tidied up
+            return ""
 
     def tend(self) -> str | None:
         """Start the process again when it died and its pause is over; returns what to tell, when there is something.
