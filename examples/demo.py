@@ -41,6 +41,8 @@ def await_points(trainings: list[subprocess.Popen[bytes]]) -> None:
 
 def main() -> int:
     # The stack and the trainings get sessions of their own: Ctrl-C reaches this process, which stops them in order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     if dashboard():
         print(f"A stack is running already: {dashboard()}. The demo logs to it.")
         stack = None
