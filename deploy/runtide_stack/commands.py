@@ -10,7 +10,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from runtide_stack.errors import StartError
@@ -61,15 +61,21 @@ def _run(folder: Path, store_port: int, dashboard_port: int | None) -> None:
 
 
 def _specs(folder: Path, store_port: int, dashboard_port: int | None, password: str) -> list[ChildSpec]:
+    direct = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), _HOST]))
+
     def address(user: str) -> dict[str, str]:
         url = f"http://{user}@{_HOST}:{store_port}/{_DATABASE}"
-        return {"RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url}
+        return {"RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url, "no_proxy": direct}
 
     specs = [
         ChildSpec(
             "store",
             ["runtide_stack.store", "--dir", str(folder / "store"), "--host", _HOST, "--port", str(store_port)],
-            _answers(f"http://{_HOST}:{store_port}/ping"),
+            # With the password: on a port that was taken in the meantime somebody else's store would answer /ping.
+            _answers(
+                f"http://{_HOST}:{store_port}/?query=SELECT+1",
+                {"X-ClickHouse-User": "default", "X-ClickHouse-Key": password},
+            ),
             {"RUNTIDE_STORE_PASSWORD": password},
         ),
         ChildSpec(
@@ -150,10 +156,13 @@ def _write_private(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def _answers(url: str) -> Callable[[str], bool]:
+def _answers(url: str, headers: Mapping[str, str] | None = None) -> Callable[[str], bool]:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy is not for our own loopback
+    request = urllib.request.Request(url, headers=dict(headers or {}))
+
     def check(_: str) -> bool:
         try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
+            with direct.open(request, timeout=1) as answer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False

@@ -1,0 +1,137 @@
+"""`runtide up` with its real processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from runtide_stack.commands import _answers
+
+Until = Callable[[Callable[[], object], str], None]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Stack:
+    """One `runtide up` on a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.dir = folder
+        command = "import sys; from runtide_stack.commands import up; sys.exit(up(sys.argv[1:]))"
+        self.log = folder.with_suffix(".out")
+        # Ports of its own: the preferred ones belong to the person who runs the tests.
+        ports = [f"--{name}={_free_port()}" for name in ("port", "store-port")]
+        self.command = [sys.executable, "-c", command, "--dir", str(folder), *ports]
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        return (self.dir / "stack.json").exists()
+
+    def facts(self) -> dict[str, Any]:
+        return dict(json.loads((self.dir / "stack.json").read_text()))
+
+    def children(self) -> dict[str, psutil.Process]:
+        """The processes of the stack by the module they run."""
+        found = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+            found.update(
+                {word.split(".")[0]: process for word in words if word.startswith("runtide_") and "child" not in word}
+            )
+        return found
+
+    def answers(self) -> bool:
+        facts = self.facts()
+        try:
+            store = httpx.get(
+                facts["store_url"], params={"query": "SELECT count() FROM runtide.runs", "user": "reader"}
+            )
+            return store.status_code == 200 and httpx.get(facts["dashboard_url"] + "/_stcore/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+@pytest.fixture
+def stack(tmp_path: Path, until: Until) -> Iterator[Stack]:
+    running = Stack(tmp_path / "stack")
+    before: list[psutil.Process] = []
+    try:
+        until(running.ready, f"the stack is ready: {running.log.read_text()}")
+        yield running
+    finally:
+        if running.process.poll() is None:
+            before = psutil.Process(running.process.pid).children(recursive=True)
+            running.process.terminate()
+            running.process.wait(60)
+        for process in before:
+            assert not process.is_running(), "a process was left behind"
+
+
+def test_everything_answers_and_a_killed_part_comes_back_where_it_was(stack: Stack, until: Until) -> None:
+    """kill -9 of each process in turn: the same addresses answer again, and a second `up` is refused meanwhile."""
+    assert (stack.dir / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert (stack.dir / "store.password").stat().st_mode & 0o777 == 0o600
+    facts = stack.facts()
+    for name in ("runtide_dashboards", "runtide_consumers", "runtide_stack"):
+        until(lambda name=name: name in stack.children(), f"{name} runs")
+        victim = stack.children()[name]
+        victim.kill()
+        until(lambda name=name, old=victim: stack.children().get(name, old) != old, f"{name} is back")
+        until(stack.answers, "the addresses answer again")
+    assert stack.facts() == facts
+    second = subprocess.run(stack.command[:-2], capture_output=True, text=True, timeout=60)
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"runtide up: runtide is already running on {stack.dir} "
+        f"(pid {stack.process.pid}, dashboard {facts['dashboard_url']})\n"
+    )
+
+
+def test_a_strangers_store_is_not_taken_for_ours(stack: Stack) -> None:
+    """A store with another password on our port, between choosing the port and using it, is no readiness."""
+    url = stack.facts()["store_url"] + "/?query=SELECT+1"
+    assert _answers(url, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": stack.facts()["store_password"]})("")
+    assert not _answers(url, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "another"})("")
+
+
+def test_ctrl_c_stops_all_and_the_folder_can_be_used_again(stack: Stack, until: Until) -> None:
+    """SIGINT ends every process with code 0; the next `up` finds the same password and the same data."""
+    children = list(stack.children().values())
+    password = stack.facts()["store_password"]
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.process.wait(60) == 0, stack.log.read_text()
+    assert not [process for process in children if process.is_running()]
+    assert not (stack.dir / "stack.json").exists()
+    stack.start()
+    until(stack.ready, "the stack is ready again")
+    assert stack.facts()["store_password"] == password
+    until(stack.answers, "the addresses answer")
+
+
+def test_a_killed_supervisor_leaves_no_process(stack: Stack, until: Until) -> None:
+    """kill -9 of the supervisor: store, consumer and dashboard end by themselves, and the folder is free."""
+    children = list(stack.children().values())
+    assert len(children) == 3
+    os.kill(stack.process.pid, signal.SIGKILL)
+    stack.process.wait(60)
+    until(lambda: not [process for process in children if process.is_running()], "all have ended")
+    (stack.dir / "stack.json").unlink()
+    stack.start()
+    until(stack.ready, "the folder can be used again")
