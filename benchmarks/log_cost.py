@@ -2,9 +2,9 @@
 
     python benchmarks/log_cost.py [--calls N] [--rounds N]
 
-Rounds are interleaved, so that a busy minute of the machine hits all variants alike. `above the loop` is the figure minus
-the empty loop's of the same round; the sender is on and writes to a temporary folder. With wandb installed, it is
-measured offline as well.
+Rounds are interleaved, so that a busy minute of the machine hits all variants alike. `above the loop` is the figure
+minus the empty loop's of the same round; the sender is on and writes to a temporary folder. With wandb installed, it
+is measured offline as well.
 """
 
 import argparse
@@ -59,8 +59,9 @@ def wandb_log() -> Iterator[Log]:
     import wandb
 
     with tempfile.TemporaryDirectory() as folder:
-        with wandb.init(project="benchmark", mode="offline", dir=folder, settings=wandb.Settings(silent=True)) as run:
-            yield run.log
+        settings = wandb.Settings(silent=True)
+        yield wandb.init(project="benchmark", mode="offline", dir=folder, settings=settings).log
+        wandb.finish()
 
 
 @contextmanager

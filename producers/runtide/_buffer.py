@@ -200,4 +200,4 @@ def _moment(seconds: Any) -> int:
         raise TypeError(f"_timestamp={seconds!r}: give seconds since 1970") from None
     if not math.isfinite(number) or not _EARLIEST <= number < _LATEST:
         raise UsageError(f"_timestamp={seconds!r}: give seconds since 1970, in the years 1900 to 2299")
-    return round(number * 1e9)
+    return round(number * 1e6) * 1000  # a float has no more than microseconds

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import multiprocessing.util
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -120,7 +119,7 @@ class Run(Buffer):
                 return
             self._sender = sender
             self._room = self._points
-            if self._child and "multiprocessing.util" in sys.modules:
+            if self._child:
                 # Its processes end by os._exit, which runs no atexit function, but these they do run.
                 multiprocessing.util.Finalize(None, self.finish, exitpriority=10)
 

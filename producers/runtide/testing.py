@@ -49,7 +49,7 @@ class Memory:
 
 
 def start_run(memory: Memory, **arguments: Any) -> Run:
-    """Start a run that sends to memory and touches no disk, except for earlier attempts of a given id.
+    """Start a run that sends to memory; RUNTIDE_DIR gets no more than a note of the attempt.
 
     Args:
         memory: Where records go.

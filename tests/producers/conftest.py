@@ -1,0 +1,120 @@
+"""A home of its own for every test, scripts in processes of their own, and a reader of spool folders."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runtide
+from runtide import _hooks, _report
+from runtide_schemas import STREAMS, Damage, decode, read_header, scan
+
+DEADLINE = 60.0
+
+
+class Spooled:
+    """What the spool of one home holds."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def writers(self) -> list[Path]:
+        return sorted(path for path in (self.home / "spool").glob("*") if len(path.name) == 16)
+
+    def records(self, stream: str, writer: Path | None = None, torn: bool = False) -> list[dict[str, Any]]:
+        """Decoded records of a stream; everything must be whole, but for the end of each writer where `torn`."""
+        found = []
+        for folder in [writer] if writer else self.writers():
+            offset = 0
+            for path in sorted(folder.glob(f"{stream}-*.seg")):
+                assert path.name == f"{stream}-{offset:020d}.seg", "a segment begins where the last one ended"
+                data = path.read_bytes()
+                offset += len(data)
+                header = read_header(data)
+                if header is None:
+                    assert torn
+                    continue
+                assert (header.stream, header.schema_json) == (stream, STREAMS[stream].schema_json)
+                items, covered = scan(data[header.size :], ended=False)
+                assert torn or header.size + covered == len(data)
+                for item in items:
+                    assert not isinstance(item, Damage), item
+                    found.append(decode(STREAMS[stream], item.payload))
+        return found
+
+    def points(self, torn: bool = False) -> list[tuple[str, int, float]]:
+        """Every point as (key, step, value), in the order of the records."""
+        return [
+            (key, step, record["values"][number * len(record["steps"]) + position])
+            for record in self.records("metrics", torn=torn)
+            for position, step in enumerate(record["steps"])
+            for number, key in enumerate(record["keys"])
+        ]
+
+    def cells(self) -> list[tuple[str, int, str]]:
+        """Every value that is no float64, as (key, step, JSON text)."""
+        return [
+            cell
+            for record in self.records("metrics_json")
+            for cell in zip(record["keys"], record["steps"], record["values"], strict=True)
+        ]
+
+    def end(self) -> dict[str, Any]:
+        """The only finish event of the writers that are no children."""
+        (event,) = [e for e in self.records("runs") if e["event"] == "finish" and not e["child"]]
+        return event
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """RUNTIDE_DIR, with nothing else set that a run would look at."""
+    for name in list(os.environ):
+        if name.startswith(("RUNTIDE_", "WANDB_")) or name in ("RANK", "SLURM_PROCID"):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("RUNTIDE_DIR", str(folder))
+    monkeypatch.setattr(_report, "_last", {})
+    yield folder
+    runtide.finish()
+    for run in _hooks._runs:
+        run.finish()
+
+
+@pytest.fixture
+def spooled(home: Path) -> Spooled:
+    return Spooled(home)
+
+
+@pytest.fixture
+def script(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Python source in a process of its own."""
+
+    def run(source: str, expect: int | None = 0, **environ: str) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "script.py"
+        path.write_text(source)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(path)],
+            env={**os.environ, **environ},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+        assert expect is None or done.returncode == expect, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_lost_errors() -> Iterator[None]:
+    """An exception that ends a thread fails the test that was running."""
+    lost: list[threading.ExceptHookArgs] = []
+    before, threading.excepthook = threading.excepthook, lost.append
+    yield
+    threading.excepthook = before
+    assert not lost
