@@ -53,8 +53,8 @@ class Sender:
         self._child = child
         self._framer = Framer()
         self._numbered: Counter[str] = Counter()
-        self._unsent: deque[tuple[Stream, bytes]] = deque()
-        self._held = 0
+        # Stream, message and its number of points.
+        self._unsent: deque[tuple[Stream, bytes, int]] = deque()
         self._described = 0
         self._last_event = 0.0
         self._noted = -_NOTE_INTERVAL
@@ -78,7 +78,7 @@ class Sender:
             mine = self._asked
             self._wake.set()
             done = self._answer.wait_for(lambda: self._answered >= mine or not self._thread.is_alive(), timeout)
-        return done and not self._held
+        return done and not self._unsent
 
     def close(self, end: End, timeout: float) -> bool:
         """Send what is left, say how the run ended, and stop; False when that takes longer than so many seconds."""
@@ -140,17 +140,14 @@ class Sender:
         """Hand over the oldest messages, stream by stream, a few megabytes at a time."""
         while self._unsent:
             stream, size, messages = self._unsent[0][0], 0, list[bytes]()
-            for other, message in self._unsent:
+            for other, message, _ in self._unsent:
                 if other is not stream or (messages and size + len(message) > _WRITE_BYTES):
                     break
                 messages.append(message)
                 size += len(message)
             self._transport.send(stream, messages)
-            for _ in messages:
-                self._unsent.popleft()
+            self._run._release(sum([self._unsent.popleft()[2] for _ in messages]))
         self._run._trouble = "memory_full"
-        self._run._release(self._held)
-        self._held = 0
 
     def _refused(self, error: RefusedError) -> None:
         self._run._trouble = error.reason
@@ -158,15 +155,15 @@ class Sender:
 
     def _encode(self, entries: list[Entry]) -> None:
         points = sum([len(entry[3]) for entry in entries])
-        self._held += points
         try:
             for block in self._framer.frames(entries):
                 stream = _METRICS if isinstance(block, Frame) else _JSON
-                self._unsent.append((stream, self._message(stream, block)))
+                self._unsent.append((stream, self._message(stream, block), len(block.values)))
                 self._numbered[stream.name] += 1
                 points -= len(block.values)
         except Exception as error:  # whatever it is, it must not stop the thread; the rest of this batch is counted
             self._run._drop("not_encodable", points)
+            self._run._release(points)
             warn("encode", f"points could not be encoded: {type(error).__name__}: {error}")
 
     def _message(self, stream: Stream, block: Frame | Cells) -> bytes:
@@ -210,8 +207,9 @@ class Sender:
 
     def _give_up(self) -> None:
         """At the end, count what the transport would not take: nobody will ask it again."""
-        left = self._held + sum([len(entry[3]) for entries in self._run._ready for entry in entries])
+        left = sum([points for _, _, points in self._unsent])
+        left += sum([len(entry[3]) for entries in self._run._ready for entry in entries])
         if left:
-            self._numbered.subtract(Counter(stream.name for stream, _ in self._unsent))
+            self._numbered.subtract(Counter(stream.name for stream, _, _ in self._unsent))
             self._run._drop(self._run._trouble, left)
             say(f"warning: {left} points could not be written ({self._run._trouble}) and are lost with this process")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import runtide
 from runtide import _hooks, _report
 from runtide_schemas import STREAMS, Damage, decode, read_header, scan

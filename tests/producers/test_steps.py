@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runtide
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import runtide
 from runtide._settings import resolve
 from runtide.testing import Memory, start_run
 

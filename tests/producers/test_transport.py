@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from runtide._settings import resolve
 from runtide._spool import Spool
 from runtide.testing import Memory, RefusedError, Transport

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runtide
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+import runtide
 from runtide import _report
 from runtide._frames import Cells, Frame, Framer, Shape
 from runtide.testing import Memory, start_run
