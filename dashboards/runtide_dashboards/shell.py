@@ -20,6 +20,8 @@ def main() -> None:
     pages = [
         st.Page(runs.page, title="Runs", icon=":material/table_rows:", default=True),
         st.Page(compare.page, title="Compare", icon=":material/ssid_chart:", url_path="compare"),
+        # Streamlit serves its default page at / alone.
+        st.Page(runs.page, title="Runs", url_path="runs", visibility="hidden"),
     ]
     page = st.navigation(pages, position="top")
     guarded(page.run)

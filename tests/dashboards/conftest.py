@@ -132,4 +132,4 @@ def project(lab) -> str:
 @pytest.fixture(scope="session")
 def make_lab():
     """Makes a Lab in a store of one's own."""
-    return lambda store: Lab(store, "runtide").make()
+    return lambda store, database: Lab(store, database).make()

@@ -47,7 +47,8 @@ def page() -> None:
         _choose_range(view, runs, series)
     _legend(runs)
     if not keys:
-        st.info(f"None of these runs logged a metric with “{view.search}” in its name.", icon=":material/search_off:")
+        about = f" with “{view.search}” in its name" if view.search else ""
+        st.info(f"None of these runs has logged a metric{about} yet.", icon=":material/search_off:")
     live = any(run.state == "running" for run in runs)
     st.fragment(run_every=_LIVE_SECONDS if live else None)(_live)(view, paths, keys, live)
     if matching > len(keys) and not view.metrics:
@@ -176,9 +177,12 @@ def _panels(view: CompareView, paths: Sequence[str], keys: Sequence[str], live: 
         st.rerun()
     series = queries.find_series(paths, keys)
     with st.grid(3, min_column_width=380, gap="small", key="compare-panels"):
-        for panel in panels.ask(view, runs, series, keys):
+        asked = panels.ask(view, runs, series, keys)
+        for panel in asked:
             with st.container(border=True, gap="xxsmall"):
                 _panel(panel, view, runs)
+        for key in (key for key in keys if key not in {panel.key for panel in asked}):
+            st.info(f"None of these runs has logged `{key}`.", icon=":material/search_off:")
 
 
 def _panel(panel: Panel, view: CompareView, runs: Sequence[Run]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -37,7 +38,7 @@ def page() -> None:
         _nothing_found(view)
         return
     every = _LIVE_SECONDS if any(run.state == "running" for run in runs) else None
-    st.fragment(run_every=every)(_live)(view)
+    st.fragment(run_every=every)(_live)()
     if matching > len(runs):
         st.caption(f"The newest {len(runs):,} of {matching:,} runs. Filter to see older ones.")
 
@@ -93,11 +94,12 @@ def _choose(view: RunsView, projects: Sequence[str]) -> None:
         )
 
 
-def _live(view: RunsView) -> None:
-    guarded(lambda: _table(view))
+def _live() -> None:
+    guarded(_table)
 
 
-def _table(view: RunsView) -> None:
+def _table() -> None:
+    view = urls.read_runs(query())
     runs, _ = queries.list_runs(view.project, filters.parse(view.filter))
     paths = [run.path for run in runs]
     flat = {run.path: run.flat_config for run in runs}
@@ -116,7 +118,7 @@ def _table(view: RunsView) -> None:
         selection_mode="multi-row",
         selection_default={"selection": {"rows": [paths.index(path) for path in kept]}},
         hide_index=True,
-        height="auto" if len(runs) < 15 else 620,
+        height="content" if len(runs) <= 20 else 640,
         column_config=_column_config(frame, columns, keys),
         alt=f"{len(runs)} runs",
     )
@@ -192,19 +194,26 @@ def _frame(
         "duration": [_duration(run.duration) for run in runs],
         "tags": [list(run.tags) for run in runs],
     }
-    config = {f"config:{path}": [_value(flat[run.path].get(path)) for run in runs] for path in columns}
-    summary = {f"summary:{key}": [values.get((run.path, key)) for run in runs] for key in keys}
+    config = {f"config:{path}": _cells([_value(flat[run.path].get(path)) for run in runs]) for path in columns}
+    summary = {f"summary:{key}": _cells([values.get((run.path, key)) for run in runs]) for key in keys}
     return pd.DataFrame({**base, **config, **summary})
 
 
-def _value(text: str | None) -> Any:
+def _value(text: str | None) -> float | str | None:
     """A config value for a cell: a number where it is one, so that the column sorts as numbers."""
     if text is None:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        return text.strip('"')
+    value = json.loads(text)
+    if isinstance(value, str):
+        return value
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else text
+
+
+def _cells(values: Sequence[float | str | None]) -> Sequence[float | str | None]:
+    """A column of one type: numbers, or texts as soon as one of them is a text."""
+    if not any(isinstance(value, str) for value in values):
+        return values
+    return [f"{value:.6g}" if isinstance(value, float) else value for value in values]
 
 
 def _duration(seconds: float) -> str:
@@ -226,6 +235,12 @@ def _colour_names(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
 
 def _column_config(frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:
     column = st.column_config
+    labels = {f"config:{path}": path for path in columns} | {f"summary:{key}": key for key in keys}
+
+    def typed(name: str, label: str) -> Any:
+        numeric = frame[name].dtype.kind == "f"
+        return column.NumberColumn(label, format="%.6g") if numeric else column.TextColumn(label)
+
     return {
         "■": column.TextColumn("", width=30),
         "name": column.TextColumn("Name", width="medium"),
@@ -233,9 +248,5 @@ def _column_config(frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[s
         "age": column.DatetimeColumn("Age", format="distance"),
         "duration": column.TextColumn("Duration"),
         "tags": column.ListColumn("Tags"),
-        **{
-            name: column.NumberColumn(path, format="%.6g") if frame[name].dtype.kind == "f" else column.TextColumn(path)
-            for name, path in ((f"config:{path}", path) for path in columns)
-        },
-        **{f"summary:{key}": column.NumberColumn(key, format="%.4g", help=f"Last value of {key}") for key in keys},
+        **{name: typed(name, label) for name, label in labels.items()},
     }
