@@ -19,7 +19,7 @@ class Migration:
     Args:
         number: Its place in the order.
         name: The file's name.
-        text: The file's text, in which `statements` fills in `${database}`, `${on_cluster}`, `${replicated}`, `${window}`.
+        text: The file's text; `statements` fills in `${database}`, `${on_cluster}`, `${replicated}`, `${window}`.
     """
 
     number: int
