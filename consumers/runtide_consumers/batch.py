@@ -62,6 +62,7 @@ class Batch:
         stream: Name of the stream.
         source: Id of the topic or the spool.
         schema_json: Avro schema of the records.
+        prefix: The ten bytes in front of each record, which name the schema.
         ranges: What was read, in the order of (partition, first).
         records: What is inserted, in the same order.
         rejects: What is not, for the dead letters.
@@ -73,6 +74,7 @@ class Batch:
     stream: str
     source: str
     schema_json: str
+    prefix: bytes
     ranges: tuple[Range, ...]
     records: tuple[Record, ...]
     rejects: tuple[Reject, ...] = ()
@@ -102,7 +104,8 @@ class Batch:
         return replace(
             self,
             records=tuple(r for r in self.records if (r.partition, r.offset) not in excluded),
-            rejects=self.rejects + tuple(Reject(r.partition, r.offset, r.body, why) for r, why in reasons if why),
+            rejects=self.rejects
+            + tuple(Reject(r.partition, r.offset, self.prefix + r.body, why) for r, why in reasons if why),
             excluded={**self.excluded, **excluded},
         )
 

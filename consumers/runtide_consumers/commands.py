@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from runtide_consumers._errors import ConsumerError, SetupError, SpoolBusy, Stopped
+from runtide_consumers._errors import ConsumerError, SetupError, SpoolBusy, Stopped, StoreError
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.consume import Lanes, consume_spool, drain_spool
 from runtide_consumers.watching import wait_until_drained
@@ -51,7 +51,7 @@ def sync(argv: list[str]) -> int:
     try:
         spool = _spool_in(options.path or _root())
         store = Store(_address(options.clickhouse))
-        store.query("SELECT 1")
+        _check(store)
         try:
             print(_summary(drain_spool(spool, store, stop)))
         except SpoolBusy:
@@ -65,6 +65,13 @@ def sync(argv: list[str]) -> int:
         print(f"runtide sync: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _check(store: Store) -> None:
+    try:
+        store.query("SELECT 1")
+    except StoreError as error:
+        raise SetupError(f"the store at {store.address} does not answer as it should: {error}") from error
 
 
 def _summary(lanes: Lanes) -> str:

@@ -107,7 +107,9 @@ class SpoolSource:
         for writer in self._spool.writers():
             if writer.id in done:
                 self._tidy(writer)
-        self._age = min(max(self._shortest_age, time.monotonic() - self._polled), max(self._shortest_age, _LONGEST_AGE))
+        if self._shortest_age:
+            took = time.monotonic() - self._polled
+            self._age = max(self._shortest_age, min(took, _LONGEST_AGE))
 
     def _tails(self) -> Iterator[_Tail]:
         for writer in self._spool.writers():
@@ -212,6 +214,7 @@ class SpoolSource:
             stream=self._stream,
             source=self._source,
             schema_json=draft.schema_json,
+            prefix=draft.prefix,
             ranges=tuple(sorted(draft.ranges, key=lambda r: (r.partition, r.first))),
             records=tuple(sorted(draft.records, key=lambda r: (r.partition, r.offset))),
             rejects=tuple(draft.rejects),

@@ -1,0 +1,115 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runtide_consumers._errors import ParseError, SetupError, StoreError
+from runtide_consumers.batch import Batch, Range, Record, container
+from runtide_consumers.clickhouse import Store
+from runtide_consumers.migrate import migrate
+from runtide_consumers.rejects import find_poison
+from runtide_schemas import STREAMS, encode, split
+
+METRICS = STREAMS["metrics"]
+
+
+def frames(count: int, **poison: bytes) -> Batch:
+    """A batch of one-point frames; `poison` gives other bodies by name `at<N>`."""
+    records = []
+    for seq in range(count):
+        fields = {
+            "run_id": "e/p/r", "writer": 1, "seq": seq, "attempt": 1_700_000_000_000_000, "rank": 0, "ordered": True,
+            "keys": ["k"], "steps": [seq], "times": [1_700_000_000_000], "values": [seq / 7],
+        }  # fmt: skip
+        body = poison.get(f"at{seq}") or split(encode(METRICS, fields))[1]
+        records.append(Record(1, seq * 100, seq * 100 + 99, 1_700_000_000_000_000, body, "e/p/r", 1, seq))
+    return Batch("metrics", "0" * 16, METRICS.schema_json, METRICS.prefix, (Range(1, 0, count * 100),), tuple(records))
+
+
+def lying(seq: int) -> bytes:
+    """A frame that says it has more values than it has bytes: its reader goes on into what follows."""
+    body = frames(seq + 1).records[seq].body
+    return body[:-10] + b"\x80\x01" + body[-9:]
+
+
+def count(target: Any) -> int:
+    return int(target.ask("SELECT toUInt32(count()) FROM db.metrics")[0][0])
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8123", "http://", "http://host:port/db", "ftp://host:1/db"])
+def test_an_address_that_is_none_says_so(url: str) -> None:
+    """A wrong address names the setting and shows a right one."""
+    with pytest.raises(SetupError, match=r"RUNTIDE_CLICKHOUSE_URL .* http://user:password@host:port/database"):
+        Store(url)
+
+
+def test_a_large_insert_is_one_block(target: Any) -> None:
+    """More records than any default block size land all or not at all, and in one part."""
+    migrate(target.store)
+    good = frames(100_000)
+    bad = frames(100_000, at99999=b"\x0a")
+    with pytest.raises(ParseError):
+        target.store.insert("landing_metrics", container(bad, bad.records), "bad")
+    assert count(target) == 0
+    target.run("SYSTEM STOP MERGES db.metrics")
+    target.store.insert("landing_metrics", container(good, good.records), "good")
+    parts = (
+        f"SELECT toUInt32(rows) FROM system.parts WHERE database = '{target.database}' AND table = 'metrics' AND active"
+    )
+    assert target.ask(parts) == [[100_000]]
+
+
+def test_the_same_token_counts_once(target: Any) -> None:
+    """The same batch sent again is dropped in every table behind the landing table; another token is not."""
+    migrate(target.store)
+    batch = frames(10)
+    body = container(batch, batch.records)
+    for _ in range(3):
+        target.store.insert("landing_metrics", body, batch.token)
+    assert count(target) == 10
+    target.store.insert("landing_metrics", body, "another")
+    assert count(target) == 20
+    assert target.ask("SELECT toUInt32(sum(count)) FROM db.metric_summary_state") == [[20]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\x0a", b"\x09e/p/r", lying(1), frames(2).records[1].body[:-1], b"\x0ae/p/r" + b"\xff" * 12],
+    ids=["nothing", "only a length", "negative length", "lying", "cut", "endless integer"],
+)  # fmt: skip
+def test_poison_is_told_from_its_neighbours(target: Any, body: bytes) -> None:
+    """Whatever is wrong with a body, exactly that record is found, and the landing table is not touched."""
+    migrate(target.store)
+    bodies = {"at1": body or b"\x00", "at5": body or b"\x00"}
+    batch = frames(8, **bodies)
+    poison = find_poison(target.store, batch)
+    assert set(poison) == {(1, 100), (1, 500)}
+    assert all(reason and "version" not in reason and "http" not in reason for reason in poison.values())
+    assert count(target) == 0
+    rest = batch.without(poison)
+    target.store.insert("landing_metrics", container(rest, rest.records), rest.token)
+    assert count(target) == 6
+
+
+def test_a_schema_that_does_not_fit_condemns_the_batch(target: Any) -> None:
+    """When the schema itself cannot be inserted, every record is poison, without a search."""
+    migrate(target.store)
+    batch = frames(50)
+    fitting, unfitting = (f'"name": "run_id", "type": "{name}"' for name in ("string", "long"))
+    wrong = replace(batch, schema_json=batch.schema_json.replace(fitting, unfitting))
+    assert wrong.schema_json != batch.schema_json
+    assert len(find_poison(target.store, wrong)) == 50
+
+
+def test_other_errors_are_the_stores(target: Any) -> None:
+    """A missing table, a wrong password and a store that is away are no parse errors."""
+    migrate(target.store)
+    batch = frames(1)
+    body = container(batch, batch.records)
+    with pytest.raises(StoreError) as missing:
+        target.store.insert("landing_nothing", body, "t")
+    with pytest.raises(StoreError) as denied:
+        Store(target.url.replace("default:", "default:x")).query("SELECT 1")
+    with pytest.raises(StoreError) as away:
+        Store("http://default:x@127.0.0.1:9/d").query("SELECT 1")
+    assert not any(isinstance(error.value, ParseError) for error in (missing, denied, away))
