@@ -53,5 +53,7 @@ def _away(error: DashboardError) -> None:
 
 def sync(key: str, value: object) -> None:
     """Give a widget, before it is drawn, the value that the URL says."""
-    if st.session_state.get(key) != value:
+    # In every run, as a popover mounts its widgets only when it is opened and then takes the last run's word for their
+    # value. A text is set only where it differs: somebody may be typing on.
+    if not isinstance(value, str) or st.session_state.get(key) != value:
         st.session_state[key] = value

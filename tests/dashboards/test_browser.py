@@ -201,6 +201,31 @@ def test_columns_are_chosen_in_the_table_and_kept_in_the_link(dashboard, compare
     expect(header.filter(has_text="seed")).to_have_count(1)
 
 
+def test_the_table_refreshes_under_an_open_popover(dashboard, seeded, open_page):
+    """A running run's new values appear in the sorted table; sorting, selection and what is in the popover stay."""
+    now = time.time_ns() // 1000
+    for name, state, loss in (("one", "finished", 5.0), ("two", "", 7.0)):
+        run = seeded.run(f"demo/table/{name}", name=name, state=state, config={"seed": 1}, created=now, heartbeat=now)
+        seeded.points(run, {"loss": [loss]}, [0])
+    page = open_page(f"{dashboard.url}/?project=demo/table")
+    grid = page.get_by_test_id("data-grid-canvas").first
+    rows = grid.locator("tbody [role=row]")
+    expect(rows).to_have_count(2)
+    settle(page)
+    box = grid.bounding_box()
+    # Ascending by the last column, loss; then the first row.
+    page.mouse.click(box["x"] + box["width"] - 40, box["y"] + 16)
+    expect(rows.first).to_contain_text("one")
+    page.mouse.click(box["x"] + 16, box["y"] + 31 + 16)
+    expect(page.get_by_text("Compare 1 run")).to_be_visible()
+    page.get_by_test_id("stPopoverButton").click()
+    expect(page.get_by_text("Hide equal columns")).to_be_visible()
+    seeded.points(run, {"loss": [2.0]}, [1], seq=1)
+    expect(rows.first).to_contain_text("two")
+    expect(page.get_by_text("Compare 1 run")).to_be_visible()
+    expect(grid.locator("[role=columnheader]").filter(has_text="seed")).to_have_count(0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_from_the_runs_table_to_a_spike(dashboard, compared, open_page, scheme):
     """Two selected runs lead to Compare, where one point in a million is drawn at its full height."""
