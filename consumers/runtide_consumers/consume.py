@@ -6,6 +6,7 @@ import fcntl
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,10 +132,11 @@ def _run(engines: list[Engine], lane: Callable[[Engine], None], stop: threading.
     threads = [threading.Thread(target=guarded, args=(e,), name=f"runtide-{e.stream}", daemon=True) for e in engines]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads) and not stop.wait(1.0):
+    while any(thread.is_alive() for thread in threads) and not stop.wait(0.1):
         report.tick()
+    deadline = time.monotonic() + _GRACE
     for thread in threads:
-        thread.join(_GRACE)
+        thread.join(max(0.0, deadline - time.monotonic()))
     if errors:
         raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
 

@@ -144,7 +144,12 @@ class SpoolSource:
             if budget <= 0:
                 self._turn = tail.writer.id
                 break
-            budget -= self._read(tail, budget, draft)
+            try:
+                budget -= self._read(tail, budget, draft)
+            except OSError as error:
+                # One file that cannot be read must not stop the others; it is tried again when it changes.
+                log.error("cannot read %s: %s", tail.segment.path, error)
+                self._wait(tail)
         if not draft.ranges:
             return None
         return self._finish(draft)
@@ -162,13 +167,16 @@ class SpoolSource:
                 return budget  # an entry larger than what is left of this batch
             size = min(tail.size, 2 * size)
         if not found and not tail.ended:
-            self._waiting[tail.writer.id] = (tail.first, tail.size, tail.ended)
+            self._wait(tail)
             return 0
         taken = self._take(tail.writer.id, tail.segment, tail.first, found, draft, whole=False)
         covered = covered if taken is None else taken
         if covered:
             draft.ranges.append(Range(tail.writer.id, tail.first, tail.first + covered))
         return covered
+
+    def _wait(self, tail: _Tail) -> None:
+        self._waiting[tail.writer.id] = (tail.first, tail.size, tail.ended)
 
     def _take(
         self, partition: int, segment: Segment, at: int, found: list[Any], draft: _Draft, *, whole: bool

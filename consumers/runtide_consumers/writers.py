@@ -141,6 +141,7 @@ class Spool:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._writers: dict[str, Writer] = {}
+        self._complained: set[str] = set()
         self._lock = threading.Lock()
         self._next_look = 0.0
 
@@ -165,9 +166,12 @@ class Spool:
                 writer = self._writers.get(name) or Writer(self.path / name)
                 try:
                     writer.look()
+                except FileNotFoundError:
+                    continue  # gone since the names were read
                 except OSError as error:
-                    if (self.path / name).is_dir():
-                        log.warning("cannot read %s: %s", self.path / name, error)
+                    if name not in self._complained:
+                        self._complained.add(name)
+                        log.error("cannot read %s, its records stay there: %s", self.path / name, error)
                     continue
                 found[name] = writer
         self._writers = found

@@ -1,7 +1,11 @@
+import random
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtide_consumers.known import Ranges
+from runtide_consumers.known import Known, Ranges
+from runtide_consumers.migrate import migrate
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 8))))
@@ -13,3 +17,26 @@ def test_ranges_are_a_set_of_numbers(added: list[tuple[int, int]]) -> None:
         model |= set(range(first, first + more + 1))
         assert {number for number in range(75) if number in ranges} == model
         assert len(ranges) == sum(number - 1 not in model for number in model)
+
+
+def test_the_ledger_is_read_as_ranges(target: Any) -> None:
+    """What is loaded is exactly what the ledger's rows cover, per writer and run, overlaps and gaps included."""
+    migrate(target.store)
+    pick = random.Random(1)
+    rows, model = [], {}
+    for _ in range(300):
+        writer, run, first = pick.randrange(1, 4), pick.choice(["a/b/c", "a/b/d"]), pick.randrange(400)
+        last = first + pick.randrange(3)
+        model.setdefault((writer, run), set()).update(range(first, last + 1))
+        rows.append(
+            {"stream": "metrics", "run_id": run, "writer": writer, "first_seq": first, "last_seq": last, "records": 1,
+             "source": "s", "partition": 1, "first_offset": 0, "next_offset": 1}
+        )  # fmt: skip
+    target.store.insert_rows("ledger", [*rows, {**rows[0], "stream": "runs", "first_seq": 1000, "last_seq": 1000}], "t")
+    known = Known(target.store, "metrics")
+    known.load([1, 2, 3, 4])
+    for (writer, run), numbers in model.items():
+        ranges = known._writers[writer][run]
+        assert {number for number in range(1100) if number in ranges} == numbers
+        assert len(ranges) == sum(number - 1 not in numbers for number in numbers)
+    assert known._writers[4] == {}

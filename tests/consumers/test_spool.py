@@ -167,6 +167,22 @@ def test_foreign_files_are_left_alone(writer: Make, reading: Any, positions: Pos
     assert (spool / "something").exists() and (spool / "ffffffffffffffff").exists()
 
 
+def test_what_cannot_be_read_does_not_stop_the_rest(
+    writer: Make, reading: Any, positions: Positions, spool: Path
+) -> None:
+    writer: Make, reading: Any, positions: Positions, spool: Path
+) -> None:
+    """A segment that is a folder, and a writer's folder that is a file, are left alone; others are read."""
+    broken, good = writer(), writer()
+    (broken.folder / f"metrics-{0:020d}.seg").mkdir()
+    (spool / "0000000000000009").write_text("a file")
+    broken.close()
+    good.log(1)
+    good.close()
+    assert reading.read(positions).seqs == {2: [0]}
+    assert broken.folder.exists()
+
+
 def test_segments_of_an_unknown_stream_stay(writer: Make, reading: Any, positions: Positions) -> None:
     """Files of a stream that this version does not know are kept for one that does."""
     one = writer()
