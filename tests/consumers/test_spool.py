@@ -170,8 +170,6 @@ def test_foreign_files_are_left_alone(writer: Make, reading: Any, positions: Pos
 def test_what_cannot_be_read_does_not_stop_the_rest(
     writer: Make, reading: Any, positions: Positions, spool: Path
 ) -> None:
-    writer: Make, reading: Any, positions: Positions, spool: Path
-) -> None:
     """A segment that is a folder, and a writer's folder that is a file, are left alone; others are read."""
     broken, good = writer(), writer()
     (broken.folder / f"metrics-{0:020d}.seg").mkdir()
