@@ -126,6 +126,8 @@ class Buffer:
             if room >= 0 and values:
                 self._room = room
                 self._entries.append((shape, step, moment, values))
+        if room < 0:
+            self._drop(self._trouble, len(values))
 
     def _prepare(self, data: Mapping[str, Any]) -> tuple[Shape, tuple[Any, ...], int]:
         """Check and convert what the fast path cannot take, or has not seen before."""
@@ -154,8 +156,6 @@ class Buffer:
         if not self._open:
             raise UsageError("log() after finish(): the run has ended; call runtide.init() for a new one")
         self._arm()
-        if self._room < points:
-            self._drop(self._trouble, points)
         return self._room - points
 
     def _arm(self) -> None:

@@ -26,7 +26,7 @@ def watch(run: Run) -> None:
         atexit.register(_finish_all)
         _watch_exceptions()
         _watch_exit()
-        _platform.around_fork(_before_fork, _after_fork_in_parent, _after_fork_in_child)
+        _platform.after_fork_in_child(_become_children)
 
 
 def _finish_all() -> None:
@@ -57,18 +57,6 @@ def _watch_exit() -> None:
     sys.exit = leave  # type: ignore[assignment]
 
 
-def _before_fork() -> None:
-    for run in _runs:
-        run._fold.acquire()
-        run._lock.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    for run in reversed(_runs):
-        run._lock.release()
-        run._fold.release()
-
-
-def _after_fork_in_child() -> None:
+def _become_children() -> None:
     for run in _runs:
         run._become_child()

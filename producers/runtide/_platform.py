@@ -18,6 +18,6 @@ def lock_file(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def around_fork(before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
-    """Call functions around every `os.fork` of this process, for as long as it lives."""
-    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+def after_fork_in_child(function: Callable[[], None]) -> None:
+    """Call a function in every child that `os.fork` gives this process, before anything else runs there."""
+    os.register_at_fork(after_in_child=function)

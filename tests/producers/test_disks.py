@@ -96,7 +96,7 @@ def test_the_bound_of_the_spool_is_kept_and_told_in_the_run(script: Script, home
     assert 0 < sum(path.stat().st_size for path in home.rglob("*.seg")) < 220_000
     assert spooled.end()["dropped"] == counted(done) == {"spool_full": 40_000 - stored}
     assert spooled.end()["state"] == "finished"
-    assert spooled.end()["sent"]["metrics"] == len(spooled.records("metrics"))
+    assert spooled.end()["sent"] == {name: len(spooled.records(name)) for name in ("runs", "metrics", "metrics_json")}
 
 
 @pytest.mark.parametrize("where", ["file", "under_a_file", "read_only"])
