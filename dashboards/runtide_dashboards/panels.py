@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from runtide_dashboards import buckets, charts, queries
 from runtide_dashboards.charts import Line
 from runtide_dashboards.colours import Style, styles
-from runtide_dashboards.queries import Cut, Run, Series
+from runtide_dashboards.records import Cut, Run, Series
 from runtide_dashboards.urls import CompareView
 
 

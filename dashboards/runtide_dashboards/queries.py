@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -17,15 +15,18 @@ import pandas  # noqa: F401
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from runtide_dashboards import address, configs
+from runtide_dashboards import address
 from runtide_dashboards.errors import QueryFailed, StoreAway
 from runtide_dashboards.filters import Filter
+from runtide_dashboards.records import Cut, Run, Series
 
 MAX_LISTED = 1000
 _FAR = 1 << 62
 
 # The store answers four queries at once about as fast as one after the other; more would only wait there.
 _pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="runtide-query")
+# UNKNOWN_TABLE, UNKNOWN_DATABASE: what a store says that was just made.
+_NO_TABLES = (60, 81)
 # A client takes one query at a time.
 _local = threading.local()
 
@@ -53,52 +54,24 @@ def _ask(sql: str, parameters: dict[str, Any]) -> pa.Table:
         table: pa.Table = _client().query_arrow(sql, parameters=parameters)
         return table
     except ClickHouseError as error:
-        if getattr(error, "code", None) is None:
+        code = getattr(error, "code", None)
+        if code is None:
             # The next try looks up the address again: a store that was restarted may be elsewhere.
             _local.__dict__.pop("client", None)
             raise StoreAway("The store does not answer.") from error
-        raise QueryFailed(_first_line(str(error))) from error
+        if code in _NO_TABLES:
+            raise StoreAway("The store has no tables yet: the consumer makes them when it starts.") from error
+        raise QueryFailed(_reason(str(error))) from error
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0][:300] if text.strip() else "The store gave no reason."
+def _reason(text: str) -> str:
+    """The store's own words, without the address and the numbers around them."""
+    return text.partition("DB::Exception: ")[2].partition(" (for url")[0] or text
 
 
 def _rows(sql: str, **parameters: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = _pool.submit(_ask, sql, parameters).result().to_pylist()
     return rows
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as the pages show it.
-
-    `ordinal` counts the runs of its project from 0, oldest first; `duration` is in seconds.
-    """
-
-    path: str
-    name: str
-    state: str
-    created: datetime
-    duration: float
-    tags: tuple[str, ...]
-    config: str
-    ordinal: int
-
-    @property
-    def project(self) -> str:
-        """The path of its project: entity/project."""
-        return self.path.rpartition("/")[0]
-
-    @property
-    def label(self) -> str:
-        """Its name, or its id when it has none."""
-        return self.name or self.path.rpartition("/")[2]
-
-    @property
-    def flat_config(self) -> dict[str, str]:
-        """Its config as dot paths and JSON texts."""
-        return configs.flatten(configs.parse(self.config))
 
 
 _RUNS = """
@@ -203,33 +176,6 @@ def summary_values(runs: Sequence[str], keys: Sequence[str]) -> dict[tuple[str, 
     return {(r["run_id"], r["key"]): r["value"] if r["number"] is None else r["number"] for r in rows}
 
 
-@dataclass(frozen=True)
-class Series:
-    """One run's line in a panel.
-
-    Args:
-        run: Path of the run.
-        key: Name of the metric.
-        rank: The rank that is drawn: the lowest that logged the key.
-        ranks: How many ranks logged it.
-        count: Points, superseded ones too.
-        first_step: Smallest step.
-        last_step: Largest step.
-        last_time: Latest time.
-        plain: One writer logged it in order, so that no point supersedes another.
-    """
-
-    run: str
-    key: str
-    rank: int
-    ranks: int
-    count: int
-    first_step: int
-    last_step: int
-    last_time: datetime
-    plain: bool
-
-
 def find_series(runs: Sequence[str], keys: Sequence[str]) -> list[Series]:
     """The series of these runs and keys."""
     sql = """
@@ -247,27 +193,12 @@ def find_series(runs: Sequence[str], keys: Sequence[str]) -> list[Series]:
     return [Series(**row) for row in _rows(sql, runs=list(runs), keys=list(keys))]
 
 
-@dataclass(frozen=True)
-class Cut:
-    """One series and how to cut it.
-
-    Args:
-        series: The series.
-        width: Width of its buckets, in steps or milliseconds: a power of two.
-        origin: Milliseconds since 1970 at which its time axis begins; not used by the step axis.
-    """
-
-    series: Series
-    width: int
-    origin: int = 0
-
-
 _X = {
     "step": "step",
     "time": "toUnixTimestamp64Milli(time) - transform(run_id, {runs:Array(String)}, {origins:Array(Int64)}, 0)",
 }
 
-# Points of one millisecond are told apart by their step; steps need no such help, and a pair as key takes twice as long.
+# Points of one millisecond are told apart by their step. Steps need no such help, and a pair takes twice as long.
 _ORDER = {"step": "at", "time": "(at, step)"}
 
 # The store adds up in whatever order its threads come, so a plain average differs in its last digits from load to load
@@ -350,7 +281,7 @@ def _buckets(cuts: tuple[Cut, ...], axis: str, log: bool, low: int | None, high:
 def store_answers() -> bool:
     """Whether the store can be asked again."""
     try:
-        _rows("SELECT 1")
+        _rows("SELECT run_id FROM runs LIMIT 0")
     except (StoreAway, QueryFailed):
         return False
     return True

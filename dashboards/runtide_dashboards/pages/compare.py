@@ -17,7 +17,7 @@ from runtide_dashboards.colours import Style
 from runtide_dashboards.errors import QueryFailed
 from runtide_dashboards.filters import Filter
 from runtide_dashboards.panels import Panel
-from runtide_dashboards.queries import Run, Series
+from runtide_dashboards.records import Run, Series
 from runtide_dashboards.shell import guarded, query, sync
 from runtide_dashboards.urls import CompareView
 

@@ -14,7 +14,7 @@ import streamlit as st
 
 from runtide_dashboards import address, colours, configs, filters, queries, urls
 from runtide_dashboards.pages import compare
-from runtide_dashboards.queries import Run
+from runtide_dashboards.records import Run
 from runtide_dashboards.shell import guarded, query, sync
 from runtide_dashboards.urls import RunsView
 
