@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import runtide
+
 HOME = Path(os.environ.get("RUNTIDE_DIR", Path.home() / ".runtide"))
 RATES = ("0.001", "0.01", "0.1")
 
@@ -30,13 +32,11 @@ def await_stack(stack: subprocess.Popen[bytes]) -> str:
 
 def await_points(trainings: list[subprocess.Popen[bytes]]) -> None:
     """Wait until the first points can be read: the dashboard then has something to show."""
-    query = "SELECT count() FROM metrics WHERE time > now() - 60"
-    command = [sys.executable, "-m", "runtide", "sql", query, "--format", "csv"]
+    query = "SELECT count() AS points FROM metrics WHERE time > now() - 60"
     while any(training.poll() is None for training in trainings):
-        answer = subprocess.run(command, capture_output=True, text=True)
-        if answer.returncode == 0 and int(answer.stdout.splitlines()[-1]) > 0:
+        if runtide.sql(query)["points"][0].as_py():
             return
-        time.sleep(0.5)
+        time.sleep(0.2)
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def main() -> int:
     finally:
         for process in [*trainings, *([stack] if stack else [])]:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
                 process.wait()
 
 

@@ -4,6 +4,8 @@ python examples/digits_mlp.py --lr 0.01 --hidden 64
 """
 
 import argparse
+import signal
+import sys
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -51,4 +53,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Schedulers end jobs with SIGTERM: as an exception, it ends the run in good order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main()

@@ -29,5 +29,5 @@ def test_the_demo_shows_data_and_leaves_no_process(tmp_path: Path, until) -> Non
     finally:
         demo.send_signal(signal.SIGINT)
         assert demo.wait(60) == 0, output.read_text()
-    assert len(children) >= 6, "a supervisor, three servers and trainings"
+    assert len(children) >= 4, "the supervisor and three servers, and whatever still trains"
     assert not [child for child in children if child.is_running()]
