@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from fastavro.schema import SchemaParseException
+
 from runtide_consumers.batch import Record, Reject
 from runtide_consumers.writers import Segment
 from runtide_schemas import (
@@ -89,8 +91,9 @@ def schema_finder(stream: str) -> Callable[[bytes, Segment], str | None]:
         if header is None or header.stream != stream:
             return None
         try:
-            return header.schema_json if Stream(stream, header.schema_json).prefix == prefix else None
-        except (ValueError, KeyError, TypeError, json.JSONDecodeError):
+            is_record = json.loads(header.schema_json)["type"] == "record"
+            return header.schema_json if is_record and Stream(stream, header.schema_json).prefix == prefix else None
+        except (ValueError, KeyError, TypeError, SchemaParseException):
             return None
 
     return find

@@ -38,6 +38,7 @@ _LETTER = fastavro.parse_schema(
 _KNOWN = """
 SELECT partition, offset FROM `{database}`.dead_letters
 WHERE stream = {{stream:String}} AND source = {{source:String}} AND partition IN {{partitions:Array(Int64)}}
+    AND offset BETWEEN {{first:Int64}} AND {{last:Int64}}
 """
 
 
@@ -82,9 +83,16 @@ def write_rejects(store: Store, batch: Batch) -> None:
     """
     if not batch.rejects:
         return
-    partitions = sorted({reject.partition for reject in batch.rejects})
-    sql = _KNOWN.format(database=store.database)
-    known = set(map(tuple, store.query(sql, stream=batch.stream, source=batch.source, partitions=partitions)))
+    offsets = [reject.offset for reject in batch.rejects]
+    rows = store.query(
+        _KNOWN.format(database=store.database),
+        stream=batch.stream,
+        source=batch.source,
+        partitions=sorted({reject.partition for reject in batch.rejects}),
+        first=min(offsets),
+        last=max(offsets),
+    )
+    known = {(partition, offset) for partition, offset in rows}
     letters = [
         {
             "stream": batch.stream,

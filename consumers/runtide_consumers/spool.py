@@ -234,12 +234,7 @@ class SpoolSource:
             draft.ranges.append(Range(partition, first, following))
             segment = self._segment(partition, first)
             if segment is None:
-                log.error(
-                    "bytes %d to %d of writer %016x are gone from the spool before they were committed",
-                    first,
-                    following,
-                    partition,
-                )
+                log.error("bytes %d to %d of writer %016x are gone before their commit", first, following, partition)
                 continue
             data = pread(segment.path, first - segment.base, following - first)
             found, _ = items(data, start=first == segment.base, ended=True)

@@ -323,6 +323,21 @@ def test_a_schema_nobody_brings_is_rejected(writer: Make, reading: Any, position
     assert len(reading.rejects[1]) == 3
 
 
+@pytest.mark.parametrize(
+    "schema",
+    ['"string"', '{"type": "record"}', '{"type": "what"}', "[1", "{}", '{"type": "record", "name": "x", "fields": 3}'],
+)
+def test_a_header_with_a_schema_that_is_none(writer: Make, reading: Any, positions: Positions, schema: str) -> None:
+    """A sound header with nonsense for a schema stops nothing: records are read by fingerprint or rejected."""
+    one = writer()
+    one.rotate(header=encode_header(type(METRICS)("metrics", schema)))
+    one.append(b"\xc3\x01" + bytes(8) + one.spoil()[10:])
+    one.log(1)
+    one.close()
+    assert reading.read(positions).seqs == {1: [1]}
+    assert len(reading.rejects[1]) == 1
+
+
 def test_a_batch_waits_for_company_but_not_for_ever(writer: Make, spool: Path, positions: Positions) -> None:
     """A small batch is handed out once its age is reached, a full one at once."""
     one = writer()
