@@ -5,6 +5,9 @@ from pathlib import Path
 import streamlit as st
 from streamlit.web import bootstrap
 
+# The pages and what they need take seconds to import: the first visitor should not wait for that.
+from runtide_dashboards.pages import compare, runs  # noqa: F401
+
 # Flags outrank any config.toml near the working directory, so the dashboard is the same wherever it is started.
 bootstrap.load_config_options(
     {
