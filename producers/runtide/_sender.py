@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from runtide._run import Run
 
 _METRICS, _JSON, _RUNS = STREAMS["metrics"], STREAMS["metrics_json"], STREAMS["runs"]
+# Parsed now and not by the thread: in Python 3.11 a cached_property holds a lock meanwhile, and a child forked in that
+# moment waited for it for ever.
+for _stream in (_METRICS, _JSON, _RUNS):
+    _ = _stream.schema, _stream.prefix
 _WRITE_BYTES = 4 << 20
 _NOTE_INTERVAL = 1.0
 
