@@ -9,7 +9,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from typing import Any
 
 from runtide._errors import ConfigError
-from runtide._values import plain_value
+from runtide._values import plain_value, utf8
 
 
 class Config:
@@ -109,7 +109,7 @@ def _plain(values: Any) -> dict[str, Any]:
 
 
 def _name(key: object) -> str:
-    return str(key).strip("-").encode("utf-8", "backslashreplace").decode()
+    return utf8(key).strip("-")
 
 
 def _value(key: str, value: Any) -> Any:

@@ -14,6 +14,14 @@ from urllib.parse import urlsplit
 _GIT_TIMEOUT = 5.0
 
 
+def folder() -> str:
+    """Where this process is; empty when somebody deleted the folder."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 def capture(folder: str) -> dict[str, Any]:
     """Describe this process. Takes up to ten seconds where Git is slow, so it is no business of the training thread.
 
@@ -31,7 +39,7 @@ def capture(folder: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "cpus": os.cpu_count(),
     }
-    if git := _git(folder):
+    if folder and (git := _git(folder)):
         described["git"] = git
     return described
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing.util
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from runtide._settings import Settings
 from runtide._spool import Spool
 from runtide._summary import Summary
 from runtide._transport import Transport
+from runtide._values import to_json, utf8
 
 _DISABLED_ROOM = 10_000
 _ENVIRONMENT_TIMEOUT = 1.0
@@ -96,7 +96,7 @@ class Run(Buffer):
             self._arm()
         if not self.disabled:
             self._surroundings = threading.Thread(
-                target=self._look_around, args=(os.getcwd(),), name="runtide-environment", daemon=True
+                target=self._look_around, args=(_environment.folder(),), name="runtide-environment", daemon=True
             )
             self._surroundings.start()
 
@@ -149,9 +149,9 @@ class Run(Buffer):
             "job_type": self._settings.job_type,
             "notes": self._notes,
             "tags": list(self._tags),
-            "config": json.dumps(self.config.as_dict()),
-            "definitions": json.dumps(self._definitions),
-            "environment": json.dumps(self._environment),
+            "config": to_json(self.config.as_dict()),
+            "definitions": to_json(self._definitions),
+            "environment": to_json(self._environment),
         }
 
     def flush(self, timeout: float = 10.0) -> bool:
@@ -252,7 +252,7 @@ class Run(Buffer):
 
     @name.setter
     def name(self, value: str) -> None:
-        self._name = _utf8(value)
+        self._name = utf8(value)
         self._changed()
 
     @property
@@ -262,7 +262,7 @@ class Run(Buffer):
 
     @notes.setter
     def notes(self, value: str) -> None:
-        self._notes = _utf8(value)
+        self._notes = utf8(value)
         self._changed()
 
     @property
@@ -272,7 +272,7 @@ class Run(Buffer):
 
     @tags.setter
     def tags(self, value: Iterable[str]) -> None:
-        self._tags = tuple(_utf8(tag) for tag in ([value] if isinstance(value, str) else value))
+        self._tags = tuple(utf8(tag) for tag in ([value] if isinstance(value, str) else value))
         self._changed()
 
     @property
@@ -346,7 +346,3 @@ def _attach(settings: Settings, attempt: int, step: int, config: dict[str, Any])
     run.config.update(config)
     run._attempt, run._step, run._child = attempt, step, True
     return run
-
-
-def _utf8(text: str) -> str:
-    return str(text).encode("utf-8", "backslashreplace").decode()

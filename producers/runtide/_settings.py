@@ -11,6 +11,7 @@ from typing import Any
 from runtide import _names
 from runtide._errors import SettingsError
 from runtide._report import warn
+from runtide._values import utf8
 
 _MODES = {
     "": "spool",
@@ -103,7 +104,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.enviro
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:
-    return environ.get(f"RUNTIDE_{name}") or environ.get(f"WANDB_{name}") or ""
+    return utf8(environ.get(f"RUNTIDE_{name}") or environ.get(f"WANDB_{name}") or "")
 
 
 def _flag(name: str, environ: Mapping[str, str]) -> bool:
@@ -115,17 +116,17 @@ def _text(name: str, arguments: Mapping[str, Any], environ: Mapping[str, str], v
     if value is None:
         aliases = {"group": "RUN_GROUP"}
         return _variable(variable or aliases.get(name, name.upper()), environ)
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    return utf8(value)
 
 
 def _tags(value: Any, environ: Mapping[str, str]) -> tuple[str, ...]:
     if value is None:
         return tuple(tag.strip() for tag in _variable("TAGS", environ).split(",") if tag.strip())
     if isinstance(value, str):
-        return (value,)
+        return (utf8(value),)
     if not isinstance(value, Iterable):
         raise SettingsError(f"tags={value!r}: give a list of texts")
-    return tuple(str(tag) for tag in value)
+    return tuple(utf8(tag) for tag in value)
 
 
 def _mode(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from runtide._errors import Error
 from runtide._frames import Entry, Shape
-from runtide._values import EXACT_FLOATS, INTEGERS, Json, cell, freeze
+from runtide._values import EXACT_FLOATS, INTEGERS, Json, cell, freeze, utf8
 
 _STATISTICS = frozenset(("min", "max", "mean", "last", "first", "best-min", "best-max", "copy", "none"))
 _BEST = (("min", min), ("max", max), ("best-min", min), ("best-max", max))
@@ -41,7 +41,7 @@ class Summary(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise TypeError(f"the key {key!r} is of type {type(key).__name__}: keys of the summary must be str")
-        key = key.encode("utf-8", "backslashreplace").decode()
+        key = utf8(key)
         frozen = freeze(key, value)
         with self._guard:
             self._collect()

@@ -75,13 +75,18 @@ def cell(value: Any) -> str:
     return value if type(value) is Json else to_json(int(value) if type(value) in INTEGERS else value)
 
 
+def utf8(text: object) -> str:
+    """Text in which a lone surrogate, which has no UTF-8 form, is replaced by its escape: distinct and readable."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 def to_json(value: Any) -> str:
     """Plain values as JSON text, NaN and the infinities as the texts "NaN", "Infinity" and "-Infinity"."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError:  # NaN somewhere; a circular reference was met by plain_value before
         text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace").decode()
+    return utf8(text)
 
 
 def _finite(value: Any) -> Any:
@@ -162,5 +167,4 @@ def flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping) and value:
             yield from flatten(value, name + ".")
         else:
-            # A lone surrogate has no UTF-8 form; its escape is distinct and readable.
-            yield name.encode("utf-8", "backslashreplace").decode(), value
+            yield utf8(name), value

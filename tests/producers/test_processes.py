@@ -322,6 +322,26 @@ def test_the_environment_is_described_without_secrets(script: Script, spooled: A
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
+def test_an_odd_environment_costs_nothing(script: Script, spooled: Any) -> None:
+    """No UTF-8 in a variable, infinity in the config, and a working folder that is gone: the run is described."""
+    source = """
+import os
+os.environ['RUNTIDE_NOTES'] = 'a\\udcff'
+os.environ['RUNTIDE_TAGS'] = 'b\\udcff'
+os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')
+import runtide
+run = runtide.init(project='p', config={'inf': float('inf'), 'k\\udcff': 1}, group='g\\udcff')
+run.name = 'n\\udcff'
+run.define_metric('m\\udcff')
+"""
+    script(source)
+    last = [event for event in spooled.records("runs") if event["event"] == "update"][-1]
+    assert (last["notes"], last["tags"], last["group"]) == ("a\\udcff", ["b\\udcff"], "g\\udcff")
+    assert json.loads(last["config"]) == {"inf": "Infinity", "k\\udcff": 1}
+    assert last["name"] == "n\\udcff"
+    assert json.loads(last["environment"])["folder"] == ""
+
+
 def test_without_git_a_run_is_described_all_the_same(script: Script, spooled: Any) -> None:
     """An empty PATH: no error, no `git` in the description."""
     script(INIT, PATH="/nonexistent")
