@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runtide_consumers.migrate import migrate
+from runtide_consumers.positions import Positions
 from runtide_schemas import STREAMS, encode
 
 Make = Callable[..., Any]
@@ -161,6 +162,22 @@ def test_a_crash_with_poison_keeps_every_dead_letter_once(
     target.drain(spool)
     assert target.points() == sorted(one.expected)
     assert target.ask("SELECT toUInt32(count()), toUInt32(uniqExact(offset)) FROM db.dead_letters") == [[2, 2]]
+
+
+def test_what_is_excluded_is_noted_before_the_rest_goes_in(
+    target: Any, spool: Path, writer: Make, consumer: Make
+) -> None:
+    """The intent on the disk names the poison: a store that would parse it by the next start cannot change the batch."""
+    one = writer()
+    one.log(1)
+    one.append(one.spoil()[:-1])
+    one.close()
+    assert consumer(target.url, RUNTIDE_FAILPOINT="after_insert").wait() == 41
+    positions = Positions(spool / "positions.sqlite", dict)
+    intent = positions.intent("metrics")
+    positions.close()
+    assert intent is not None
+    assert [(partition, "EOF" in why) for partition, _, why in intent["excluded"]] == [(one.writer, True)]
 
 
 @pytest.mark.parametrize("expression", ["throwIf(1)", "toInt64(run_id)"], ids=["throws", "fails to parse"])
