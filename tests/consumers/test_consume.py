@@ -167,7 +167,7 @@ def test_a_crash_with_poison_keeps_every_dead_letter_once(
 def test_what_is_excluded_is_noted_before_the_rest_goes_in(
     target: Any, spool: Path, writer: Make, consumer: Make
 ) -> None:
-    """The intent on the disk names the poison: a store that would parse it by the next start cannot change the batch."""
+    """The intent on the disk names the poison: a store that parses it by the next start changes nothing."""
     one = writer()
     one.log(1)
     one.append(one.spoil()[:-1])
