@@ -128,7 +128,9 @@ def check_views(line: Line) -> None:
     assert different == "0\n"
     twice = "SELECT count() FROM (SELECT stream, writer, first_seq FROM ledger GROUP BY ALL HAVING count() > 1)"
     assert line.store.query(twice, database="chaos") == "0\n"
-    assert line.store.query("SELECT count() FROM dead_letters WHERE stream = 'metrics'", database="chaos") == "0\n"
+    # A kill in the middle of a write leaves a torn entry, which was never promised.
+    letters = "SELECT count() FROM dead_letters WHERE reason != 'incomplete entry at the end'"
+    assert line.store.query(letters, database="chaos") == "0\n"
 
 
 def _bits(value: float) -> int:
