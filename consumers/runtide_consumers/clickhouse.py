@@ -7,13 +7,13 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
-from runtide_consumers._errors import ParseError, SetupError, StoreError
+from runtide_consumers._errors import ParseError, StoreError
+from runtide_schemas import Address
 
 # The client warns about every request that fails; the caller says it once per interval.
 logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
@@ -44,31 +44,18 @@ class Store:
     """A ClickHouse database; used by many threads.
 
     Args:
-        url: `http://user:password@host:port/database`.
-
-    Raises:
-        SetupError: The address cannot be understood.
+        address: Where it is, and as whom to write to it.
     """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        try:
-            port = parts.port or (8443 if parts.scheme == "https" else 8123)
-        except ValueError:
-            port = 0
-        if parts.scheme not in ("http", "https") or not parts.hostname or not port:
-            raise SetupError(
-                "the address of the store (RUNTIDE_CLICKHOUSE_URL or --clickhouse) must look like "
-                "http://user:password@host:port/database"
-            )
-        self.database = unquote(parts.path.strip("/")) or "runtide"
-        self.address = f"{parts.scheme}://{parts.hostname}:{port}"
+    def __init__(self, address: Address) -> None:
+        self.database = address.database
+        self.address = address.url
         self._options: dict[str, Any] = {
-            "interface": parts.scheme,
-            "host": parts.hostname,
-            "port": port,
-            "username": unquote(parts.username or "default"),
-            "password": unquote(parts.password or ""),
+            "interface": address.scheme,
+            "host": address.host,
+            "port": address.port,
+            "username": address.user,
+            "password": address.password,
             "compress": False,
             # Sessions forbid two requests at once.
             "autogenerate_session_id": False,

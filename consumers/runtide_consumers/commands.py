@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -15,6 +13,7 @@ from runtide_consumers._errors import ConsumerError, SetupError, SpoolBusy, Stop
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.consume import Lanes, consume_spool, drain_spool
 from runtide_consumers.watching import wait_until_drained
+from runtide_schemas import AddressError, find_store, home, parse_address
 
 _URL_HELP = (
     "the store, http://user:password@host:port/database "
@@ -30,9 +29,9 @@ def consume(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        store = Store(_address(options.clickhouse))
-        consume_spool(options.spool or _root() / "spool", store, _stop_event(), lambda: print("ready", flush=True))
-    except ConsumerError as error:
+        store = _store(options.clickhouse)
+        consume_spool(options.spool or home() / "spool", store, _stop_event(), lambda: print("ready", flush=True))
+    except (ConsumerError, AddressError) as error:
         print(f"runtide consume: {error}", file=sys.stderr)
         return 2
     return 0
@@ -49,8 +48,8 @@ def sync(argv: list[str]) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     stop = _stop_event()
     try:
-        spool = _spool_in(options.path or _root())
-        store = Store(_address(options.clickhouse))
+        spool = _spool_in(options.path or home())
+        store = _store(options.clickhouse)
         _check(store)
         try:
             print(_summary(drain_spool(spool, store, stop)))
@@ -61,7 +60,7 @@ def sync(argv: list[str]) -> int:
     except Stopped:
         print("runtide sync: stopped before everything was in the store; run it again to go on", file=sys.stderr)
         return 130
-    except ConsumerError as error:
+    except (ConsumerError, AddressError) as error:
         print(f"runtide sync: {error}", file=sys.stderr)
         return 2
     return 0
@@ -85,10 +84,6 @@ def _summary(lanes: Lanes) -> str:
     )
 
 
-def _root() -> Path:
-    return Path(os.environ.get("RUNTIDE_DIR") or Path.home() / ".runtide").expanduser()
-
-
 def _spool_in(path: Path) -> Path:
     spool = path / "spool" if (path / "spool").is_dir() else path
     if not spool.is_dir():
@@ -98,21 +93,8 @@ def _spool_in(path: Path) -> Path:
     return spool
 
 
-def _address(given: str | None) -> str:
-    """The store's address: argument, environment, or the running stack's."""
-    if url := given or os.environ.get("RUNTIDE_CLICKHOUSE_URL"):
-        return url
-    file = _root() / "stack.json"
-    try:
-        stack = json.loads(file.read_text())
-        scheme, rest = stack["store_url"].split("://", 1)
-        return f"{scheme}://default:{stack['store_password']}@{rest}/{stack['database']}"
-    except FileNotFoundError:
-        raise SetupError(
-            f"there is no store: start one with `runtide up`, or set RUNTIDE_CLICKHOUSE_URL (no {file})"
-        ) from None
-    except (OSError, ValueError, KeyError) as error:
-        raise SetupError(f"{file} cannot be read ({error}); start the stack again with `runtide up`") from error
+def _store(given: str | None) -> Store:
+    return Store(parse_address(given, "--clickhouse") if given else find_store("default"))
 
 
 def _stop_event() -> threading.Event:

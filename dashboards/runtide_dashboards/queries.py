@@ -15,10 +15,10 @@ import pandas  # noqa: F401
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from runtide_dashboards import address
 from runtide_dashboards.errors import QueryFailed, StoreAway
 from runtide_dashboards.filters import Filter
 from runtide_dashboards.records import Cut, Run, Series
+from runtide_schemas import AddressError, find_store
 
 MAX_LISTED = 1000
 _FAR = 1 << 62
@@ -33,14 +33,17 @@ _local = threading.local()
 
 def _client() -> Any:
     if not hasattr(_local, "client"):
-        store = address.find()
+        try:
+            store = find_store("reader")
+        except AddressError as error:
+            raise StoreAway(f"{error}.") from error
         _local.client = clickhouse_connect.get_client(
             host=store.host,
             port=store.port,
-            username=store.username,
+            username=store.user,
             password=store.password,
             database=store.database,
-            secure=store.secure,
+            secure=store.scheme == "https",
             autogenerate_session_id=False,
             connect_timeout=5,
             send_receive_timeout=30,

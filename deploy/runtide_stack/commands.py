@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from runtide_schemas import home
 from runtide_stack.errors import StartError
 from runtide_stack.supervisor import ChildSpec, Supervisor
 
@@ -23,8 +24,7 @@ _HOST, _DATABASE = "127.0.0.1", "runtide"
 def up(argv: list[str]) -> int:
     """Start the store, the consumer and the dashboard, and keep them running until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="runtide up", description=up.__doc__)
-    default = os.environ.get("RUNTIDE_DIR") or "~/.runtide"
-    parser.add_argument("--dir", default=default, help="folder of the spool and the store (RUNTIDE_DIR; %(default)s)")
+    parser.add_argument("--dir", default=home(), help="folder of the spool and the store (RUNTIDE_DIR; %(default)s)")
     parser.add_argument("--port", type=int, help=f"port of the dashboard ({_DASHBOARD_PORT}, or a free one)")
     parser.add_argument("--store-port", type=int, help=f"port of the store ({_STORE_PORT}, or a free one)")
     parser.add_argument("--no-dashboard", action="store_true", help="run the store and the consumer alone")

@@ -12,6 +12,7 @@ from runtide import _names
 from runtide._errors import SettingsError
 from runtide._report import warn
 from runtide._values import utf8
+from runtide_schemas import home
 
 _MODES = {
     "": "spool",
@@ -63,11 +64,6 @@ class Settings:
     spool_max_bytes: int = 10 << 30
     segment_bytes: int = 16 << 20
     heartbeat_interval: float = 30.0
-
-
-def home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Folder of everything that runtide keeps on this machine: RUNTIDE_DIR, else ~/.runtide."""
-    return Path(os.path.expanduser(environ.get("RUNTIDE_DIR") or "~/.runtide")).absolute()
 
 
 def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:

@@ -1,5 +1,6 @@
 """The contract between producers, consumers and dashboards: streams, wire format, spool files, tables."""
 
+from runtide_schemas.address import Address, AddressError, find_store, home, parse_address
 from runtide_schemas.codec import CodecError, decode, encode, encode_frame, peek, split
 from runtide_schemas.migrations import Migration, migrations
 from runtide_schemas.segments import (
@@ -16,6 +17,8 @@ from runtide_schemas.streams import STREAMS, Stream
 
 __all__ = [
     "STREAMS",
+    "Address",
+    "AddressError",
     "CodecError",
     "Damage",
     "Entry",
@@ -28,7 +31,10 @@ __all__ = [
     "encode_entry",
     "encode_frame",
     "encode_header",
+    "find_store",
+    "home",
     "migrations",
+    "parse_address",
     "peek",
     "read_header",
     "scan",

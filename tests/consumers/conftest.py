@@ -22,7 +22,7 @@ from runtide_consumers.consume import Lanes, drain_spool
 from runtide_consumers.positions import Positions
 from runtide_consumers.spool import SpoolSource
 from runtide_consumers.writers import Spool
-from runtide_schemas import STREAMS, encode, encode_entry, encode_header
+from runtide_schemas import STREAMS, encode, encode_entry, encode_header, parse_address
 
 Point = tuple[str, str, int, int, float]
 
@@ -191,7 +191,7 @@ class Target:
 
     @property
     def store(self) -> Store:
-        return Store(self.url)
+        return Store(parse_address(self.url))
 
     def ask(self, sql: str) -> list[list[Any]]:
         """Rows of a query, in which `db.` stands for the database."""

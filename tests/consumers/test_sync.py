@@ -74,7 +74,7 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path, spool: Path, target: An
     (tmp_path / "empty").mkdir()
     (spool / "spool.id").write_text("0" * 16)
     cases = [
-        (sync(str(spool), RUNTIDE_DIR=str(tmp_path)), "there is no store: start one with `runtide up`"),
+        (sync(str(spool), RUNTIDE_DIR=str(tmp_path)), "start one with `runtide up`"),
         (
             sync(str(spool), "--clickhouse", "http://default@127.0.0.1:9/runtide"),
             "the store at http://127.0.0.1:9 does not answer",

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from runtide_dashboards import address, colours, configs, filters, queries, urls
+from runtide_dashboards import colours, configs, filters, queries, urls
 from runtide_dashboards.pages import compare
 from runtide_dashboards.records import Run
 from runtide_dashboards.shell import guarded, query, sync
 from runtide_dashboards.urls import RunsView
+from runtide_schemas import home
 
 _OFFERED, _CONFIG_COLUMNS, _SUMMARY_COLUMNS = 200, 6, 4
 _STATES = {"running": "● running", "finished": "✓ finished", "failed": "✖ failed", "crashed": "✖ crashed"}
@@ -59,7 +60,7 @@ def _snippet() -> None:
     st.subheader("No runs yet")
     st.markdown("Log the first one from any Python on this machine:")
     folder = os.environ.get("RUNTIDE_DIR")
-    where = f"# RUNTIDE_DIR={address.folder()}\n" if folder else ""
+    where = f"# RUNTIDE_DIR={home()}\n" if folder else ""
     st.code(f'{where}import runtide\nwith runtide.init(project="first") as run:\n    run.log({{"loss": 0.5}})')
     st.caption("Waiting for the first point: this page changes by itself.")
 
