@@ -26,6 +26,10 @@ class Spooled:
     def writers(self) -> list[Path]:
         return sorted(path for path in (self.home / "spool").glob("*") if len(path.name) == 16)
 
+    def description(self) -> dict[str, Any]:
+        """The last event that describes the run: a start, when everything was known before the first drain."""
+        return [event for event in self.records("runs") if event["event"] in ("start", "update")][-1]
+
     def records(self, stream: str, writer: Path | None = None, torn: bool = False) -> list[dict[str, Any]]:
         """Decoded records of a stream; everything must be whole, but for the end of each writer where `torn`."""
         found = []

@@ -310,7 +310,7 @@ def test_the_environment_is_described_without_secrets(script: Script, spooled: A
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     (tmp_path / "tracked").write_text("2")
     script(INIT)
-    text = [event["environment"] for event in spooled.records("runs") if event["event"] == "update"][-1]
+    text = spooled.description()["environment"]
     found = json.loads(text)
     assert found["git"] == {
         "commit": commit,
@@ -335,7 +335,7 @@ run.name = 'n\\udcff'
 run.define_metric('m\\udcff')
 """
     script(source)
-    last = [event for event in spooled.records("runs") if event["event"] == "update"][-1]
+    last = spooled.description()
     assert (last["notes"], last["tags"], last["group"]) == ("a\\udcff", ["b\\udcff"], "g\\udcff")
     assert json.loads(last["config"]) == {"inf": "Infinity", "k\\udcff": 1}
     assert last["name"] == "n\\udcff"
@@ -345,6 +345,6 @@ run.define_metric('m\\udcff')
 def test_without_git_a_run_is_described_all_the_same(script: Script, spooled: Any) -> None:
     """An empty PATH: no error, no `git` in the description."""
     script(INIT, PATH="/nonexistent")
-    found = json.loads([e["environment"] for e in spooled.records("runs") if e["event"] == "update"][-1])
+    found = json.loads(spooled.description()["environment"])
     assert "git" not in found
     assert found["pid"] > 0
