@@ -25,14 +25,17 @@ def up(argv: list[str]) -> int:
     """Start the store, the consumer and the dashboard, and keep them running until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="runtide up", description=up.__doc__)
     parser.add_argument("--dir", default=home(), help="folder of the spool and the store (RUNTIDE_DIR; %(default)s)")
-    parser.add_argument("--port", type=int, help=f"port of the dashboard ({_DASHBOARD_PORT}, or a free one)")
-    parser.add_argument("--store-port", type=int, help=f"port of the store ({_STORE_PORT}, or a free one)")
+    parser.add_argument("--port", type=_port_number, help=f"port of the dashboard ({_DASHBOARD_PORT}, or a free one)")
+    parser.add_argument("--store-port", type=_port_number, help=f"port of the store ({_STORE_PORT}, or a free one)")
     parser.add_argument("--no-dashboard", action="store_true", help="run the store and the consumer alone")
     args = parser.parse_args(argv)
     try:
         with _owned(Path(args.dir).expanduser().absolute()) as folder:
             dashboard = None if args.no_dashboard else _port("--port", args.port, _DASHBOARD_PORT)
-            _run(folder, _port("--store-port", args.store_port, _STORE_PORT), dashboard)
+            store = _port("--store-port", args.store_port, _STORE_PORT)
+            if store == dashboard:
+                raise StartError(f"port {store} cannot serve both: give different ones with --port and --store-port")
+            _run(folder, store, dashboard)
     except StartError as error:
         print(f"runtide up: {error}", file=sys.stderr)
         return 2
@@ -120,6 +123,13 @@ def _who(folder: Path) -> str:
     except (OSError, ValueError):
         return "it is starting or stopping"
     return f"pid {stack['pid']}, dashboard {stack['dashboard_url'] or 'off'}"
+
+
+def _port_number(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"{number} is no port: give a number from 1 to 65535")
+    return number
 
 
 def _port(option: str, wanted: int | None, preferred: int) -> int:

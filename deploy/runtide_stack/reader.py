@@ -11,7 +11,13 @@ from typing import Any
 from runtide_stack import sql as syntax
 from runtide_stack.errors import refusal
 
-LIMITS = {"max_execution_time": "60", "max_memory_usage": "4000000000"}
+LIMITS = {
+    "max_execution_time": "60",
+    "max_memory_usage": "4000000000",
+    # In JSON a NaN would be null, as if it had never been logged.
+    "output_format_json_quote_denormals": "1",
+    "output_format_json_escape_forward_slashes": "0",
+}
 # Table functions that only compute; every other one reaches files, the network, or runs SQL out of a string.
 _PURE = (
     "numbers", "numbers_mt", "zeros", "zeros_mt", "values", "view", "merge", "null", "generateRandom",
@@ -43,7 +49,11 @@ def check(
         EngineError: READONLY (164).
     """
     if query_class not in _READS:
-        raise refusal(164, "READONLY", "reader: only queries that read; log in as `default` for anything else")
+        raise refusal(
+            164,
+            "READONLY",
+            "the user `reader` may only read: for anything else connect as `default` (password in store.password)",
+        )
     suspects = sql.lower()
     # A backslash can spell a quoted name in hexadecimal.
     named = b"identifier" in suspects and any(value == "file" or "\\" in value for value in parameters.values())

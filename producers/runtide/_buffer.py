@@ -179,7 +179,8 @@ class Buffer:
 
     def _release(self, points: int) -> None:
         with self._lock:
-            self._room += points
+            if self._open:  # room would let log() pass after finish()
+                self._room += points
 
 
 def _checked(step: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
@@ -16,6 +17,14 @@ _FORMATS = {
     "csv": "CSVWithNames",
     "arrow": "ArrowStream",
 }
+# Here, not with the commands: loading them all takes seconds.
+_SUMMARIES = {
+    "consume": "bring a spool folder's records into the store, and go on",
+    "runs": "list the runs",
+    "sql": "ask the store in SQL",
+    "sync": "bring what a spool folder holds into the store, and end",
+    "up": "start the store, the consumer and the dashboard",
+}
 _RUNS = """
 SELECT run_id, name, state, created, round(duration, 1) AS seconds, tags, host
 FROM runs {where} ORDER BY created DESC LIMIT {limit}
@@ -25,19 +34,26 @@ FROM runs {where} ORDER BY created DESC LIMIT {limit}
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
+    try:
+        return _dispatch(*arguments or ("--help",))
+    except BrokenPipeError:  # `runtide runs | head`; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if arguments[0] in ("-V", "--version"):
+
+
+def _dispatch(name: str, *rest: str) -> int:
+    if name in ("-h", "--help", "help"):
+        print(_usage(), flush=True)
+        return 0
+    if name in ("-V", "--version"):
         print(f"runtide {version('runtide')}")
         return 0
-    name, *rest = arguments
     if name not in _names():
         known = ", ".join(sorted(_names()))
         print(f"runtide: there is no command {name!r}: `runtide --help` lists them ({known})", file=sys.stderr)
         return 2
     try:
-        return _command(name)(rest)
+        return _command(name)([*rest])
     except Error as error:
         print(f"runtide {name}: {error}", file=sys.stderr)
         return 1
@@ -52,20 +68,31 @@ def sql(argv: list[str]) -> int:
     # Colours and bold type of the Pretty formats are for terminals.
     form = _FORMATS[args.format] + ("NoEscapes" if args.format == "table" and not sys.stdout.isatty() else "")
     form = form.replace("MonoBlockNoEscapes", "NoEscapesMonoBlock")
-    sys.stdout.buffer.write(fetch(args.query, form))
+    answer = fetch(args.query, form)
+    sys.stdout.buffer.write(answer)
     sys.stdout.flush()
+    if not answer:
+        print("no rows", file=sys.stderr)
     return 0
 
 
 def runs(argv: list[str]) -> int:
     """List the runs."""
     parser = argparse.ArgumentParser(prog="runtide runs", description="List the runs, newest first.")
-    parser.add_argument("--project", help="only those of one project")
-    parser.add_argument("--limit", type=int, default=50, help="(default: %(default)s)")
+    parser.add_argument("--project", help="only those of one project: its name, or entity/project")
+    parser.add_argument("--limit", type=_positive, default=50, help="(default: %(default)s)")
     parser.add_argument("--format", choices=sorted(_FORMATS), default="table", help="(default: %(default)s)")
     args = parser.parse_args(argv)
-    where = f"WHERE project = {_quoted(args.project)}" if args.project else ""
+    column = "concat(entity, '/', project)" if "/" in (args.project or "") else "project"
+    where = f"WHERE {column} = {_quoted(args.project)}" if args.project else ""
     return sql([_RUNS.format(where=where, limit=args.limit), "--format", args.format])
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _quoted(text: str) -> str:
@@ -93,5 +120,5 @@ def _names() -> list[str]:
 
 
 def _usage() -> str:
-    names = ", ".join(sorted(_names()))
-    return f"usage: runtide COMMAND [options]\n\ncommands: {names}\n\n`runtide COMMAND --help` says more about each."
+    lines = "".join(f"  {name:10}{_SUMMARIES.get(name, '')}\n" for name in sorted(_names()))
+    return f"usage: runtide COMMAND [options]\n\n{lines}\n`runtide COMMAND --help` says more about each."

@@ -35,16 +35,33 @@ def fetch(query: str, output: str) -> bytes:
     request = urllib.request.Request(f"{store.url}/?{parameters}", query.encode())
     secret = base64.b64encode(f"{store.user}:{store.password}".encode()).decode()
     request.add_header("Authorization", f"Basic {secret}")
+    # A proxy in the environment is not for this machine's own addresses.
+    own = store.host in ("localhost", "::1") or store.host.startswith("127.")
+    opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] if own else [])
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-            return bytes(answer.read())
+        with opener.open(request, timeout=_TIMEOUT) as answer:
+            data = bytes(answer.read())
+            tag = answer.headers.get("X-ClickHouse-Exception-Tag")
     except urllib.error.HTTPError as error:
-        raise QueryError(error.read().decode(errors="replace").strip()) from None
+        raise QueryError(_reason(error.read())) from None
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise QueryError(
             f"the store at {store.url} does not answer ({reason}): is `runtide up` still running?"
         ) from None
+
+    # What goes wrong after the first rows stands behind them.
+    data, failed, reason = data.partition(f"\r\n__exception__\r\n{tag}\r\n".encode()) if tag else (data, b"", b"")
+    if failed:
+        raise QueryError(_reason(reason.partition(f" {tag}".encode())[0]))
+    return data
+
+
+def _reason(answer: bytes) -> str:
+    """The store's own words, less what nobody reads: the code, the list of expected tokens, the version."""
+    text = answer.decode(errors="replace").strip()
+    text = text.partition("DB::Exception: ")[2] or text
+    return text.partition(" (version")[0].partition(" Expected one of:")[0]
 
 
 def sql(query: str) -> pa.Table:

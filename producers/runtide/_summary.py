@@ -49,6 +49,20 @@ class Summary(MutableMapping[str, Any]):
             self._values[key] = frozen
             self._set[key] = cell(frozen)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the summary has no {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            self[name] = value
+
     def __delitem__(self, key: str) -> None:
         with self._guard:
             self._collect()

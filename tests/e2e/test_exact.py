@@ -89,6 +89,9 @@ def test_sql_agrees_with_what_was_logged_to_the_last_point_and_bit(sql) -> None:
     rows = sql("SELECT step, value FROM metrics_json WHERE key = 'other' ORDER BY step")
     assert [json.loads(r["value"]) for r in rows] == OTHERS
     assert sql("SELECT * FROM dead_letters") == []
+    # The last value is the last that was logged, not the one of the largest step.
+    late = sql("SELECT reinterpretAsUInt64(last) AS bits FROM metric_summary WHERE key = ''")
+    assert int(late[0]["bits"]) == _bits([value for key, _, value in numbers if key == ""][-1])
     run = sql("SELECT state, sent, dropped FROM runs")[0]
     arrived = sql("SELECT stream, sum(records) AS n FROM ledger GROUP BY stream")
     assert run["state"] == "finished"

@@ -329,8 +329,35 @@ def test_sql_asks_a_real_store(store: Any, monkeypatch: pytest.MonkeyPatch, capf
     monkeypatch.setenv("RUNTIDE_CLICKHOUSE_URL", address)
     table: Callable[[], Any] = lambda: runtide.sql("SELECT number AS n, 'é' AS t FROM numbers(3)")  # noqa: E731
     assert table().to_pydict() == {"n": [0, 1, 2], "t": ["é", "é", "é"]}
-    with pytest.raises(runtide.QueryError, match="nonsense"):
+    with pytest.raises(runtide.QueryError, match=r"^Unknown expression identifier `nonsense`.*\)$"):
         runtide.sql("SELECT nonsense")
+    with pytest.raises(runtide.QueryError, match=r"^Syntax error: failed at position 7[^,]*$"):
+        runtide.sql("SELEC 1")
+    with pytest.raises(runtide.QueryError, match="too late"):
+        runtide.sql("SELECT throwIf(number = 900000, 'too late') FROM numbers(1000000) SETTINGS max_block_size = 1000")
     for form, expected in (("csv", '"n"\n7\n'), ("json", '{"n":7}\n'), ("table", "│ 7 │")):
         assert main(["sql", "SELECT 7 AS n", "--format", form]) == 0
         assert expected in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("pending", [0, 1, 3, 1000])
+def test_log_after_finish_is_refused_whatever_was_pending(pending: int) -> None:
+    """What the last drain sends makes no room for more."""
+    run = runtide.init(project="p")
+    for _ in range(pending):
+        run.log({"a": 1})
+    run.finish()
+    with pytest.raises(runtide.UsageError, match="after finish"):
+        run.log({"a": 1})
+
+
+@pytest.mark.usefixtures("home")
+def test_the_summary_has_attributes_as_well_as_items() -> None:
+    """As scripts for W&B write it; a name that it does not have is an AttributeError."""
+    with runtide.init(project="p") as run:
+        run.summary.best = 1
+        run.log({"loss": 0.5})
+        assert run.summary["best"] == 1
+        assert run.summary.loss == 0.5
+        assert not hasattr(run.summary, "worst")

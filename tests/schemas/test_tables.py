@@ -158,7 +158,7 @@ def test_the_latest_attempt_then_time_wins_in_every_view(tables, seed: int) -> N
         assert row["mean"] == (pytest.approx(sum(finite) / len(finite)) if finite else None)
         assert (int(row["first_step"]), int(row["last_step"])) == (min(p[1] for p in points), max(p[1] for p in points))
         tidy = place[0] == "e/p/tidy"
-        last = max(points, key=lambda p: p[1] if tidy else (p[0][0], p[0][1], p[1]))
+        last = max(points, key=lambda p: p[1] if tidy else (*p[0][:3], p[1]))
         assert int(row["last"]) == _bits(last[2])
 
 

@@ -164,3 +164,9 @@ def test_the_ordinary_client_works_as_reader(store: Any, database: str) -> None:
             client.insert("t", [[2]], ["n"])
     finally:
         client.close()
+
+
+def test_json_tells_what_is_no_number_from_what_is_missing(store: Any) -> None:
+    """NaN and the infinities are texts in JSON, not null, and a path keeps its slashes."""
+    sql = "SELECT nan AS a, -inf AS b, NULL AS c, 'default/p/r' AS d FORMAT JSONEachRow"
+    assert store.query(sql, user="reader") == '{"a":"nan","b":"-inf","c":null,"d":"default/p/r"}\n'

@@ -128,7 +128,8 @@ SELECT
     run_id, key, rank, step,
     argMax(points.value, (points.attempt, points.time, points.seq, points.writer)) AS value,
     argMax(points.time, (points.attempt, points.time, points.seq, points.writer)) AS time,
-    max(points.attempt) AS attempt
+    max(points.attempt) AS attempt,
+    argMax(points.seq, (points.attempt, points.time, points.seq, points.writer)) AS seq
 FROM `${database}`.metrics AS points
 GROUP BY run_id, key, rank, step;
 
@@ -153,7 +154,7 @@ SELECT
     minOrNullIf(p.value, isFinite(p.value)) AS min,
     maxOrNullIf(p.value, isFinite(p.value)) AS max,
     if(count = nan_count + inf_count, NULL, sumIf(p.value, isFinite(p.value)) / (count - nan_count - inf_count)) AS mean,
-    argMax(p.value, (p.attempt, p.time, p.step)) AS last,
+    argMax(p.value, (p.attempt, p.time, p.seq, p.step)) AS last,
     min(p.step) AS first_step, max(p.step) AS last_step, max(p.time) AS last_time
 FROM `${database}`.metrics_latest AS p
 WHERE (run_id, key, rank) IN
