@@ -42,8 +42,12 @@ class Positions:
             path.with_name(path.name + "-journal").unlink(missing_ok=True)
             self._db, self._offsets = _open(path)
         # Marked in the same transaction as the positions: a recovery that was cut short is done again.
-        if self._db.execute("PRAGMA user_version").fetchone() == (0,):
-            self._change(recover(), "PRAGMA user_version = 1")
+        try:
+            if self._db.execute("PRAGMA user_version").fetchone() == (0,):
+                self._change(recover(), "PRAGMA user_version = 1")
+        except BaseException:
+            self._db.close()
+            raise
 
     def get(self, stream: str, writer: int) -> int:
         """Offset behind the last committed byte, 0 for a writer never seen."""

@@ -1,4 +1,5 @@
 import sqlite3
+from contextlib import closing
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -86,4 +87,5 @@ def test_every_change_waits_for_the_disk(tmp_path: Path) -> None:
     one = Positions(tmp_path / "p", dict)
     assert one._db.execute("PRAGMA synchronous").fetchone() == (2,)
     one.close()
-    assert sqlite3.connect(tmp_path / "p").execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    with closing(sqlite3.connect(tmp_path / "p")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
