@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -69,13 +70,26 @@ def looks(runs: Sequence[Run]) -> dict[str, Style]:
     return dict(zip((run.path for run in runs), styles([run.ordinal for run in runs]), strict=True))
 
 
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """What each run is called, by its path: never two alike, as Streamlit's choices are told apart by their labels.
+
+    That is the name alone, with the id where others have the same name, and with the path where they also share the id.
+    """
+    found = {run.path: run.label for run in runs}
+    for whole in (False, True):
+        times = Counter(found.values())
+        longer = {run.path: f"{run.label} · {run.path if whole else run.path.rpartition('/')[2]}" for run in runs}
+        found = {path: longer[path] if times[label] > 1 else label for path, label in found.items()}
+    return found
+
+
 def lines(panel: Panel, runs: Sequence[Run], answer: pa.Table) -> list[Line]:
     """The lines of a panel, from the answer to its query; a run without points in the range has none."""
-    look = looks(runs)
+    look, label = looks(runs), labels(runs)
     ids = pc.cast(answer["run_id"], pa.string())
     # With hundreds of buckets each, one pass over the answer per run is cheap.
     parts = [(run, answer.filter(pc.equal(ids, pa.scalar(run.path)))) for run in runs]
-    return [Line(run.label, look[run.path], part) for run, part in parts if part.num_rows]
+    return [Line(label[run.path], look[run.path], part) for run, part in parts if part.num_rows]
 
 
 def caption(panel: Panel, shown: Sequence[Line], axis: str) -> str:

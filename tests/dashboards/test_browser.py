@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -260,6 +261,22 @@ def test_zoom_to_the_spike_and_a_mangled_link(dashboard, compared, open_page):
     page.goto(f"{dashboard.url}/compare?r={compared[0]}&from=x&to=-&x=%F0&log=%00&m=nothing")
     expect(page.get_by_text("None of these runs has logged")).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_runs_that_share_a_name_stay_together(dashboard, seeded, open_page):
+    """Another control on the page drops none of several runs with one name, nor takes one for the other."""
+    runs = [seeded.run(f"demo/twins/{name}", name="twin") for name in ("one", "two")]
+    for run in runs:
+        seeded.points(run, {"loss": [2.0, 1.0]}, [0, 1])
+    page = open_page(f"{dashboard.url}/compare?r={','.join(runs)}")
+    panels(page, 1)
+    page.get_by_text("Log y").click()
+    expect(page).to_have_url(re.compile("log=1"))
+    names = {series["name"] for series in panels(page, 1)["loss"].values()}
+    assert names == {"twin · one", "twin · two"}
+    assert httpx.URL(page.url).params["r"].split(",") == runs
+    for name in sorted(names):
+        expect(page.get_by_test_id("stMultiSelect").first.get_by_text(name)).to_be_visible()
 
 
 def test_a_running_run_grows_and_stops(dashboard, seeded, open_page):

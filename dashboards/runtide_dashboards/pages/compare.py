@@ -62,12 +62,12 @@ def _go(**changes: Any) -> None:
 
 
 def _choose_runs(runs: Sequence[Run], recent: Sequence[Run]) -> None:
-    names = {run.path: run.label for run in (*runs, *recent)}
+    names = panels.labels((*runs, *recent))
     sync("compare-runs", [run.path for run in runs])
     st.multiselect(
         "Runs",
         list(names),
-        format_func=lambda path: names[path],
+        format_func=names.__getitem__,
         key="compare-runs",
         on_change=lambda: _go(runs=tuple(st.session_state["compare-runs"])),
         max_selections=urls.MAX_RUNS,
@@ -151,10 +151,10 @@ def _scale(axis: str) -> tuple[Any, Any]:
 
 
 def _legend(runs: Sequence[Run]) -> None:
-    look = panels.looks(runs)
+    look, label = panels.looks(runs), panels.labels(runs)
     items = "".join(
         f'<span style="display:inline-flex;align-items:center;gap:6px;margin-right:18px;white-space:nowrap" '
-        f'title="{html.escape(run.path)}">{_swatch(look[run.path])}{html.escape(run.label)}'
+        f'title="{html.escape(run.path)}">{_swatch(look[run.path])}{html.escape(label[run.path])}'
         f'<span style="opacity:.6">{run.state}</span></span>'
         for run in runs
     )
@@ -213,8 +213,7 @@ def _config_diff(view: CompareView, runs: Sequence[Run]) -> None:
     rows = everything if view.all_config else different
     if not rows:
         return
-    # Two runs may have one name, but a table's columns may not.
-    labels = [run.label if [r.label for r in runs].count(run.label) == 1 else run.path for run in runs]
+    labels = panels.labels(runs).values()
     cells = {
         label: [config.get(path, configs.MISSING) for path in rows] for label, config in zip(labels, flat, strict=True)
     }
