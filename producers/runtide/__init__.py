@@ -42,4 +42,4 @@ else:
             return _api._open_run()
         if name in ("config", "summary"):
             return getattr(_api, name)()
-        raise AttributeError(f"module 'runtide' has no attribute {name!r}")
+        raise AttributeError(f"module 'runtide' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -119,7 +119,9 @@ def init(
     if reinit != "create_new":
         current.run = run
     if not run._settings.silent and not run.disabled:
-        say(f"run {run.name} ({run.path}), stored in {run._settings.home}" + (f", {run.url}" if run.url else ""))
+        where = run.url or f"`runtide up` shows it; until then it waits in {run._settings.home}"
+        resumed = f", resumed at step {run.step}" if run.step else ""
+        say(f"run {run.name} ({run.path}){resumed}: {where}")
     return run
 
 

@@ -1,6 +1,6 @@
 import sqlite3
-from contextlib import closing
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
