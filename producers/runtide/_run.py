@@ -200,7 +200,9 @@ class Run(Buffer):
         goal: str | None = None,
         overwrite: bool | None = None,
     ) -> None:
-        """Declare how a metric is drawn and summarised. (The dashboard draws over steps or time; it does not use this yet.)
+        """Declare how a metric is drawn and summarised.
+
+        The dashboard draws over steps or time, and keeps what is declared for drawing without using it yet.
 
         Args:
             name: Name of the metric; a `*` at the end stands for any ending.
