@@ -279,6 +279,18 @@ def test_runs_that_share_a_name_stay_together(dashboard, seeded, open_page):
         expect(page.get_by_test_id("stMultiSelect").first.get_by_text(name)).to_be_visible()
 
 
+@pytest.mark.parametrize("axis", ["relative", "wall"])
+def test_the_range_of_a_short_run_moves_in_small_steps(dashboard, seeded, open_page, axis):
+    """One arrow key on a run of five seconds leaves out its first point and nothing else."""
+    now = time.time_ns() // 10**6
+    run = seeded.run(f"demo/short/{axis}", created=now * 1000)
+    seeded.points(run, {"loss": [1.0] * 51}, list(range(51)), times=[now + 100 * i for i in range(51)])
+    page = open_page(f"{dashboard.url}/compare?r={run}&x={axis}")
+    expect(page.get_by_text("51 points")).to_be_visible()
+    page.get_by_test_id("stSlider").get_by_role("slider").first.press("ArrowRight")
+    expect(page.get_by_text("50 points")).to_be_visible()
+
+
 def test_a_running_run_grows_and_stops(dashboard, seeded, open_page):
     """New points of a running run are drawn without a reload, and the page says so when it has ended."""
     now = time.time_ns() // 1000

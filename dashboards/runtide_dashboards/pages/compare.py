@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
 
-from runtide_dashboards import charts, configs, panels, queries, urls
+from runtide_dashboards import charts, configs, panels, queries, scales, urls
 from runtide_dashboards.colours import Style
 from runtide_dashboards.errors import QueryFailed
 from runtide_dashboards.filters import Filter
@@ -120,33 +119,28 @@ def _choose_range(view: CompareView, runs: Sequence[Run], series: Sequence[Serie
     by_path = {run.path: run for run in runs}
     extents = [panels.extent(one, by_path[one.run], view.axis) for one in series]
     first, last = min((low for low, _ in extents), default=0), max((high for _, high in extents), default=0)
-    if view.axis != "step":
-        first, last = first // 1000, -(-last // 1000)
     if first >= last:
         return
-    low = first if view.low is None else min(max(int(view.low), first), last)
-    high = last if view.high is None else max(min(int(view.high), last), first)
-    show, read = _scale(view.axis)
+    scale = scales.fit(first, last, view.axis, ZoneInfo(st.context.timezone or "UTC"))
+    low = scale.first if view.low is None else scale.place(view.low)
+    high = scale.last if view.high is None else scale.place(view.high)
     key = f"compare-range-{view.axis}"
 
     def chosen() -> None:
-        a, b = (read(value) for value in st.session_state[key])
-        _go(low=None if a <= first else a, high=None if b >= last else b)
+        a, b = st.session_state[key]
+        _go(low=None if a <= scale.first else scale.read(a), high=None if b >= scale.last else scale.read(b))
 
-    sync(key, (show(low), show(high)))
+    sync(key, (low, high))
     label = "Range, seconds" if view.axis == "relative" else "Range"
-    shape = "MMM D, HH:mm" if view.axis == "wall" else None
-    st.slider(label, show(first), show(last), format=shape, key=key, on_change=chosen, width=260)
-
-
-def _scale(axis: str) -> tuple[Any, Any]:
-    """From seconds or steps to what the slider shows, and back."""
-    if axis != "wall":
-        return int, int
-    zone = ZoneInfo(st.context.timezone or "UTC")
-    return (
-        lambda seconds: datetime.fromtimestamp(seconds, zone).replace(tzinfo=None),
-        lambda shown: round(shown.replace(tzinfo=zone).timestamp()),
+    st.slider(
+        label,
+        scale.first,
+        scale.last,
+        step=scale.step,
+        format=scale.format,
+        key=key,
+        on_change=chosen,
+        width=260,
     )
 
 
