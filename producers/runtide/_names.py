@@ -1,4 +1,4 @@
-"""Ids and names, drawn from the operating system.
+"""Ids, drawn from the operating system, and names.
 
 Never from the generators of `random`, numpy or torch: a seeded experiment must give the same result with and
 without us.
@@ -6,6 +6,7 @@ without us.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 
@@ -38,9 +39,12 @@ def run_id() -> str:
     return "".join(_ALPHABET[_below(len(_ALPHABET))] for _ in range(8))
 
 
-def run_name() -> str:
-    """Two random words."""
-    return "-".join(words[_below(len(words))] for words in (_ADJECTIVES.split(), _NOUNS.split()))
+def run_name(path: str) -> str:
+    """Two words, always the same ones for the same run: a resumed run keeps its name wherever it is resumed."""
+    digest = hashlib.sha256(path.encode()).digest()
+    adjectives, nouns = _ADJECTIVES.split(), _NOUNS.split()
+    first, second = (int.from_bytes(part, "little") for part in (digest[:8], digest[8:16]))
+    return f"{adjectives[first % len(adjectives)]}-{nouns[second % len(nouns)]}"
 
 
 def writer_id() -> int:

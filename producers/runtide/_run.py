@@ -61,7 +61,7 @@ class Run(Buffer):
         disabled = settings.mode == "disabled"
         self._id = settings.id or ("dummy-" if disabled else "") + _names.run_id()
         self._path = f"{settings.entity}/{settings.project}/{self._id}"
-        self._name = settings.name or (self._id if disabled else _names.run_name())
+        self._name = settings.name or (self._id if disabled else _names.run_name(self._path))
         self._notes = settings.notes
         self._tags = settings.tags
         self._definitions: dict[str, dict[str, Any]] = {}

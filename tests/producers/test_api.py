@@ -361,3 +361,13 @@ def test_the_summary_has_attributes_as_well_as_items() -> None:
         assert run.summary["best"] == 1
         assert run.summary.loss == 0.5
         assert not hasattr(run.summary, "worst")
+
+
+@pytest.mark.usefixtures("home")
+def test_a_resumed_run_keeps_its_name() -> None:
+    """A name that nobody gave is the same in every attempt, and another run has another one."""
+    names = []
+    for identity in ("a", "a", "b"):
+        with runtide.init(project="p", id=identity) as run:
+            names.append(run.name)
+    assert names[0] == names[1] != names[2]
