@@ -178,6 +178,19 @@ def test_thousands_of_keys_are_searched_on_the_server(lab, project):
     assert queries.find_keys([a, b], "100%", 12) == ([], 0)
 
 
+def test_what_people_look_at_first_comes_first(lab, project):
+    """Prevalence decides; among equals losses of validation, losses, scores, the rest, and counters at the end."""
+    a, b = lab.run(f"{project}/a"), lab.run(f"{project}/b")
+    ordered = [
+        "eval_loss", "val/loss", "train/loss", "value_loss", "train/accuracy", "val/acc", "accumulated",
+        "const", "epochs_left", "first_step_time", "steps/s", "epoch", "train/global_step", "trainer/step",
+    ]  # fmt: skip
+    lab.points(a, {key: [0.0] for key in reversed(ordered)} | {"gpu": [0.0]}, [0])
+    lab.points(b, {"gpu": [0.0]}, [0])
+    assert queries.find_keys([a, b], "", 20)[0] == ["gpu", *ordered]
+    assert queries.find_keys([a, b], "", 4)[0] == ["gpu", "eval_loss", "val/loss", "train/loss"]
+
+
 def test_runs_are_filtered(lab, project):
     """Words, tags and states must all hold; the newest run is first; ordinals count from the oldest."""
     lab.run(f"{project}/a", name="Base Model", tags=["prod", "lr-scan"])
