@@ -98,8 +98,8 @@ def caption(panel: Panel, shown: Sequence[Line], axis: str) -> str:
         return "No points in this range."
     total = charts.count(shown)
     widths = sorted({cut.width for cut in panel.cuts})
-    if axis == "step" and widths == [1]:
-        parts = [f"{total.points:,} points, all drawn"]
+    if total.points == total.buckets:
+        parts = [f"{total.points:,} point{'s' if total.points != 1 else ''}, all drawn"]
     else:
         parts = [f"{total.points:,} points in {total.buckets:,} buckets of {_span(widths, axis)}"]
     if total.bad:
