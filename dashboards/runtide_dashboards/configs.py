@@ -37,7 +37,12 @@ def flatten(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Paths whose values are not the same in all flat configs, in the order of their first appearance."""
+    """Paths whose values are not the same in all flat configs, in the order of their first appearance.
+
+    A single config is equal to no other: all its paths are there.
+    """
+    if len(configs) == 1:
+        return paths(configs)
     return [path for path in paths(configs) if len({config.get(path) for config in configs}) > 1]
 
 

@@ -227,6 +227,28 @@ def test_the_table_refreshes_under_an_open_popover(dashboard, seeded, open_page)
     expect(grid.locator("[role=columnheader]").filter(has_text="seed")).to_have_count(0)
 
 
+def test_runs_of_several_projects_say_which(dashboard, seeded, open_page):
+    """With all projects in the table there is a column for them, and what a run lacks is a dash."""
+    for name, config in (("north", {"lr": 0.1}), ("south", {"depth": 2.0})):
+        seeded.run(f"demo/{name}/r", name="compass", config=config)
+    page = open_page(f"{dashboard.url}/runs?filter=compass")
+    grid = page.get_by_test_id("data-grid-canvas").first
+    expect(grid.locator("[role=columnheader]").filter(has_text="Project")).to_have_count(1)
+    expect(grid.locator("tbody [role=row]")).to_have_count(2)
+    expect(grid).to_contain_text("demo/north")
+    expect(grid).not_to_contain_text("None")
+    page.goto(f"{dashboard.url}/runs?filter=compass&project=demo/north")
+    expect(grid.locator("[role=columnheader]").filter(has_text="lr")).to_have_count(1)
+    expect(grid.locator("[role=columnheader]").filter(has_text="Project")).to_have_count(0)
+
+
+def test_the_config_of_one_run_is_shown(dashboard, compared, open_page):
+    """With one run nothing is equal, so nothing of its config is hidden."""
+    page = open_page(f"{dashboard.url}/compare?r={compared[0]}")
+    expect(page.get_by_text("Config · 2 keys")).to_be_visible()
+    expect(page.get_by_test_id("data-grid-canvas").locator("tbody [role=row]")).to_have_count(2)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_from_the_runs_table_to_a_spike(dashboard, compared, open_page, scheme):
     """Two selected runs lead to Compare, where one point in a million is drawn at its full height."""

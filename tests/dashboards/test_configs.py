@@ -49,7 +49,12 @@ def test_only_what_differs_is_listed():
     configs = [flatten(c) for c in ({"same": 1, "type": 1, "gone": 1}, {"same": 1, "type": 1.0, "new": None})]
     assert differing(configs) == ["type", "gone", "new"]
     assert paths(configs) == ["same", "type", "gone", "new"]
-    assert differing(configs[:1]) == []
+
+
+def test_a_single_config_is_shown_whole():
+    """With nothing to be equal to, no key is hidden; without any config there is none."""
+    assert differing([flatten({"lr": 0.1, "optim": {"name": "adam"}})]) == ["lr", "optim.name"]
+    assert differing([]) == []
 
 
 @given(st.text() | objects.map(json.dumps) | st.just("[1]"))

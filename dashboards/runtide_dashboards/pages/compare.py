@@ -197,13 +197,16 @@ def _config_diff(view: CompareView, runs: Sequence[Run]) -> None:
     if not everything:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**Config** · {len(different)} of {len(everything)} keys differ", width="content")
-        sync("compare-config", view.all_config)
-        st.toggle(
-            "Show equal keys",
-            key="compare-config",
-            on_change=lambda: _go(all_config=st.session_state["compare-config"]),
-        )
+        if len(runs) == 1:
+            st.markdown(f"**Config** · {len(everything)} keys")
+        else:
+            st.markdown(f"**Config** · {len(different)} of {len(everything)} keys differ", width="content")
+            sync("compare-config", view.all_config)
+            st.toggle(
+                "Show equal keys",
+                key="compare-config",
+                on_change=lambda: _go(all_config=st.session_state["compare-config"]),
+            )
     rows = everything if view.all_config else different
     if not rows:
         return
@@ -215,7 +218,7 @@ def _config_diff(view: CompareView, runs: Sequence[Run]) -> None:
     st.dataframe(
         frame.style.apply(_unlike_first, axis=1),
         key="compare-config-table",
-        alt="Config keys that differ between the runs",
+        alt="Config keys of the runs",
     )
 
 

@@ -119,6 +119,7 @@ def _table() -> None:
         selection_mode="multi-row",
         selection_default={"selection": {"rows": [paths.index(path) for path in kept]}},
         hide_index=True,
+        placeholder=configs.MISSING,
         height="content" if len(runs) <= 20 else 640,
         column_config=_column_config(frame, columns, keys),
         alt=f"{len(runs)} runs",
@@ -187,9 +188,11 @@ def _frame(
     keys: Sequence[str],
     values: Mapping[tuple[str, str], float | str],
 ) -> pd.DataFrame:
+    projects = [run.project for run in runs]
     base = {
         "■": ["■" for _ in runs],
         "name": [run.label for run in runs],
+        **({"project": projects} if len(set(projects)) > 1 else {}),
         "state": [_STATES.get(run.state, run.state) for run in runs],
         "age": [run.created for run in runs],
         "duration": [_duration(run.duration) for run in runs],
@@ -245,6 +248,7 @@ def _column_config(frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[s
     return {
         "■": column.TextColumn("", width=30),
         "name": column.TextColumn("Name", width="medium"),
+        "project": column.TextColumn("Project"),
         "state": column.TextColumn("State"),
         "age": column.DatetimeColumn("Age", format="distance"),
         "duration": column.TextColumn("Duration"),
