@@ -14,6 +14,10 @@ from runtide_dashboards.colours import Style
 Option = dict[str, Any]
 
 _BAD = "#C62828"
+# The band's height. The chart's "Show data" lists all columns, so each has a name that a reader understands.
+_BAND = "high − low"
+# Each has four lines in a tooltip when all statistics are named: more of them would hide the panels below.
+_NAMED = 4
 _UNITS = ((2 * 86400, 86400.0, "d"), (2 * 3600, 3600.0, "h"), (300, 60.0, "min"), (0, 1.0, "s"))
 
 
@@ -59,11 +63,9 @@ def panel(title: str, lines: Sequence[Line], axis: str, log: bool) -> Option:
     series: list[Option] = []
     # All envelopes first: a line is never painted over.
     for index, (line, source) in enumerate(zip(lines, sources, strict=True)):
-        if (pc.max(source["band"]).as_py() or 0) > 0:
+        if (pc.max(source[_BAND]).as_py() or 0) > 0:
             series += _envelope(index, line)
-    series += [
-        _mean(index, line, source.num_rows) for index, (line, source) in enumerate(zip(lines, sources, strict=True))
-    ]
+    series += [_mean(index, line, len(lines) <= _NAMED) for index, line in enumerate(lines)]
     series += [_bad(line, unit) for line in lines if (pc.sum(line.buckets["bad"]).as_py() or 0) > 0]
     return {
         "title": {
@@ -97,7 +99,7 @@ def _source(buckets: pa.Table, unit: float) -> pa.Table:
     x = pc.divide(pc.cast(buckets["x"], pa.float64()), unit)
     band = pc.subtract(buckets["high"], buckets["low"])
     as_they_are = {name: buckets[name] for name in ("mean", "low", "high", "last")}
-    columns: dict[str, Any] = {"x": x, **as_they_are, "band": band, "points": pc.cast(buckets["count"], pa.float64())}
+    columns: dict[str, Any] = {"x": x, **as_they_are, "points": pc.cast(buckets["count"], pa.float64()), _BAND: band}
     return pa.table(columns)
 
 
@@ -121,25 +123,29 @@ def _envelope(index: int, line: Line) -> list[Option]:
         {
             **common,
             "id": f"band {index}",
-            "encode": {"x": "x", "y": "band"},
+            "encode": {"x": "x", "y": _BAND},
             "areaStyle": {"color": line.style.colour, "opacity": 0.14},
         },
     ]
 
 
-def _mean(index: int, line: Line, points: int) -> Option:
+def _mean(index: int, line: Line, named: bool) -> Option:
+    exact = pc.all(pc.equal(line.buckets["count"], pa.scalar(1))).as_py()
+    tooltip: Option = {} if exact or named else {"tooltip": {"valueFormatter": "mean %.4g"}}
     return {
         "type": "line",
         "id": f"mean {index}",
         "name": line.label,
         "datasetIndex": index,
-        "encode": {"x": "x", "y": "mean", "tooltip": ["mean"]},
+        # With several columns each is in a line of its own below the run, and named.
+        "encode": {"x": "x", "y": "mean", "tooltip": ["mean", "low", "high"] if named and not exact else ["mean"]},
         "color": line.style.colour,
         "lineStyle": {"width": 1.5, "type": list(line.style.dash) if line.style.dash else "solid"},
         # A single point has no line.
-        "showSymbol": points == 1,
+        "showSymbol": line.buckets.num_rows == 1,
         "symbolSize": 6,
         "emphasis": {"disabled": True},
+        **tooltip,
     }
 
 

@@ -228,18 +228,18 @@ def test_the_table_refreshes_under_an_open_popover(dashboard, seeded, open_page)
 
 
 def test_runs_of_several_projects_say_which(dashboard, seeded, open_page):
-    """With all projects in the table there is a column for them, and what a run lacks is a dash."""
+    """With all projects in the table there is a column for them, with one there is none."""
     for name, config in (("north", {"lr": 0.1}), ("south", {"depth": 2.0})):
         seeded.run(f"demo/{name}/r", name="compass", config=config)
-    page = open_page(f"{dashboard.url}/runs?filter=compass")
+    page = open_page(f"{dashboard.url}/runs?filter=compass&project=demo/north")
     grid = page.get_by_test_id("data-grid-canvas").first
-    expect(grid.locator("[role=columnheader]").filter(has_text="Project")).to_have_count(1)
+    header = grid.locator("[role=columnheader]")
+    expect(header.filter(has_text="lr")).to_have_count(1)
+    expect(header.filter(has_text="Project")).to_have_count(0)
+    page.goto(f"{dashboard.url}/runs?filter=compass")
+    expect(header.filter(has_text="Project")).to_have_count(1)
     expect(grid.locator("tbody [role=row]")).to_have_count(2)
     expect(grid).to_contain_text("demo/north")
-    expect(grid).not_to_contain_text("None")
-    page.goto(f"{dashboard.url}/runs?filter=compass&project=demo/north")
-    expect(grid.locator("[role=columnheader]").filter(has_text="lr")).to_have_count(1)
-    expect(grid.locator("[role=columnheader]").filter(has_text="Project")).to_have_count(0)
 
 
 def test_the_config_of_one_run_is_shown(dashboard, compared, open_page):
@@ -272,6 +272,15 @@ def test_from_the_runs_table_to_a_spike(dashboard, compared, open_page, scheme):
     expect(page.get_by_text("1,001,000 points in")).to_be_visible()
     expect(page.get_by_text("100 NaN or infinite")).to_be_visible()
     expect(page.get_by_text("1 of 2 keys differ")).to_be_visible()
+
+
+def test_the_tooltip_names_mean_low_and_high(dashboard, compared, open_page):
+    """Over a bucket of many points the tooltip has its mean and its extremes by name."""
+    page = open_page(f"{dashboard.url}/compare?r={compared[0]}")
+    panels(page, 1)
+    page.get_by_test_id("stEChartsChart").first.hover()
+    for word in ("mean", "low", "high"):
+        expect(page.get_by_text(word, exact=True)).to_be_visible()
 
 
 def test_zoom_to_the_spike_and_a_mangled_link(dashboard, compared, open_page):

@@ -31,7 +31,7 @@ def test_the_envelope_reaches_from_the_smallest_to_the_largest_value():
     """The lower line and the band stacked on it add up to the largest value, below zero too."""
     option = panel("loss", [line([(0, -5.0, 42.0, 1.0, 8, 0), (8, -2.0, -1.0, -1.5, 8, 0)])], "step", False)
     data = source(option)
-    assert [low + band for low, band in zip(data["low"], data["band"], strict=True)] == [42.0, -1.0]
+    assert [low + band for low, band in zip(data["low"], data["high − low"], strict=True)] == [42.0, -1.0]
     low, band = by_id(option)["low 0"], by_id(option)["band 0"]
     assert low["stack"] == band["stack"]
     # Without "all" ECharts would stack a positive band on zero instead of on a negative lower edge.
@@ -55,7 +55,7 @@ def test_an_empty_bucket_is_a_gap_and_a_mark():
     """A bucket of NaN alone breaks the line and stands as a mark on the x axis."""
     option = panel("loss", [line([(0, 1.0, 2.0, 1.5, 2, 0), (2, None, None, None, 2, 2)])], "step", False)
     assert source(option)["mean"] == [1.5, None]
-    assert source(option)["band"] == [1.0, None]
+    assert source(option)["high − low"] == [1.0, None]
     (marks,) = [series for series in option["series"] if series["type"] == "scatter"]
     assert marks["data"] == [[2, 0, 2]]
     assert option["yAxis"][marks["yAxisIndex"]]["show"] is False
@@ -72,6 +72,19 @@ def test_the_helpers_are_not_in_the_tooltip():
     """The tooltip names each run once."""
     option = panel("loss", [line([(0, 0.0, 1.0, 0.5, 2, 0)])], "step", False)
     assert [name for name, series in by_id(option).items() if series.get("tooltip", {}).get("show", True)] == ["mean 0"]
+
+
+def test_the_tooltip_says_what_stands_for_a_bucket():
+    """A few runs have mean, low and high by name, many the mean by name; a value that is a point's own needs none."""
+
+    def said(lines):
+        mean = by_id(panel("loss", lines, "step", False))["mean 0"]
+        return mean["encode"]["tooltip"], mean.get("tooltip", {}).get("valueFormatter")
+
+    bucket, point = line([(0, 0.0, 1.0, 0.5, 2, 0)]), line([(0, 0.5, 0.5, 0.5, 1, 0)])
+    assert said([bucket] * 4) == (["mean", "low", "high"], None)
+    assert said([bucket] * 5) == (["mean"], "mean %.4g")
+    assert said([point]) == said([point] * 5) == (["mean"], None)
 
 
 def test_log_is_a_true_axis():
