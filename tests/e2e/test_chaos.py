@@ -111,8 +111,8 @@ def line(start_store, address, tmp_path: Path):
     line.close()
 
 
-def check_views(line: Line) -> None:
-    """Statistics made at insert and the ledger equal what raw points give."""
+def check_views(line: Line, allowed: frozenset[str] = frozenset()) -> None:
+    """Statistics made at insert and the ledger equal what raw points give; dead letters have allowed reasons only."""
     different = line.store.query(
         """
         SELECT count() FROM
@@ -128,9 +128,8 @@ def check_views(line: Line) -> None:
     assert different == "0\n"
     twice = "SELECT count() FROM (SELECT stream, writer, first_seq FROM ledger GROUP BY ALL HAVING count() > 1)"
     assert line.store.query(twice, database="chaos") == "0\n"
-    # A kill in the middle of a write leaves a torn entry, which was never promised.
-    letters = "SELECT count() FROM dead_letters WHERE reason != 'incomplete entry at the end'"
-    assert line.store.query(letters, database="chaos") == "0\n"
+    letters = line.store.query("SELECT DISTINCT reason FROM dead_letters", database="chaos").splitlines()
+    assert set(letters) <= allowed
 
 
 def _bits(value: float) -> int:
@@ -154,7 +153,8 @@ def test_a_killed_trainer_loses_nothing_that_the_spool_has(line: Line, until) ->
         assert sure <= stored, f"lost: {list((sure - stored).items())[:5]}"
         assert stored <= logged, f"never logged, or twice: {list((stored - logged).items())[:5]}"
         delays += [time - calls[n][0] for time, numbers in line.drained(seed) for n in numbers]
-    check_views(line)
+    # A kill in the middle of a write leaves a torn entry, which was never promised.
+    check_views(line, frozenset(("incomplete entry at the end",)))
     print(f"\ndrain delay over {len(delays)} calls: median {1e3 * statistics.median(delays):.0f} ms")
 
 
