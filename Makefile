@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check chaos bench browser lock
+.PHONY: help install demo test check chaos bench browser kafka lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
@@ -21,7 +21,7 @@ install: .venv/installed ## set up .venv from the lock files
 demo: install ## start everything, train three times, show the dashboard
 	@$(BIN)/python examples/demo.py
 
-test: install browser ## run the whole test suite
+test: install browser kafka ## run the whole test suite
 	$(BIN)/python -m pytest
 
 check: install ## formatting, lint, types, import directions
@@ -41,6 +41,10 @@ browser: ## install Chromium for the browser tests, where that is possible
 	@command -v chromium chromium-browser google-chrome >/dev/null \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	|| echo "Chromium is missing and could not be installed: the browser tests will be skipped."
+
+kafka: ## bring Apache Kafka from Maven Central, for the tests and for trying (needs Java 17 and Maven)
+	@ls deploy/kafka/libs/kafka_*.jar >/dev/null 2>&1 || { command -v mvn >/dev/null && mvn -q -B -f deploy/kafka/pom.xml dependency:copy-dependencies; } \
+	|| echo "Maven is missing or found no Kafka: the tests that need a broker will be skipped."
 
 lock: ## resolve the lock files anew
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra all --python-version 3.11 pyproject.toml -o requirements/base.txt

@@ -2,6 +2,7 @@
 
 from runtide_schemas.address import Address, AddressError, find_store, home, parse_address
 from runtide_schemas.codec import CodecError, decode, encode, encode_frame, peek, split
+from runtide_schemas.kafka import Kafka, KafkaSettingsError, find_kafka
 from runtide_schemas.migrations import Migration, migrations
 from runtide_schemas.segments import (
     Damage,
@@ -23,6 +24,8 @@ __all__ = [
     "Damage",
     "Entry",
     "Header",
+    "Kafka",
+    "KafkaSettingsError",
     "Migration",
     "SegmentError",
     "Stream",
@@ -31,6 +34,7 @@ __all__ = [
     "encode_entry",
     "encode_frame",
     "encode_header",
+    "find_kafka",
     "find_store",
     "home",
     "migrations",
