@@ -93,7 +93,7 @@ class Broker:
         return f"{HOST}:{self.port}"
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill -9."""
         self.process.kill()
         self.process.wait()
 
