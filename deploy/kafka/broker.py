@@ -26,7 +26,10 @@ from pathlib import Path
 LIBS = Path(__file__).resolve().parent / "libs"
 HOST = "127.0.0.1"
 _JAVA = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+# A broker that was killed comes back when its old session has ended: 9 seconds by default.
 _PROPERTIES = """
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=400
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers={host}:{controller}

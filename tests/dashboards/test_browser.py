@@ -76,9 +76,9 @@ class Dashboard:
 
 
 @pytest.fixture(scope="module")
-def own_store(store, tmp_path_factory):
+def own_store(store_process, tmp_path_factory):
     """A store that these tests may stop."""
-    running = type(store)(tmp_path_factory.mktemp("browser") / "engine")
+    running = store_process(tmp_path_factory.mktemp("browser") / "engine")
     yield running
     if running.process.poll() is None:
         running.kill()
