@@ -12,12 +12,15 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("runtide.consumer")
 
 _FOLDER = re.compile(r"[0-7][0-9a-f]{15}")
 _SEGMENT = re.compile(r"(.+)-(\d{20})\.seg")
-_OWN_FILES = {"writer.json", "lock", "closed"}
+# In the order in which they go. Who appends over HTTP takes a folder without writer.json for one that is going; and
+# without its lock a folder that could not be removed would look like one of another host.
+_OWN_FILES = ("writer.json", "closed", "lock")
 
 # Seconds between two looks at the folders; longer when looks take long: they get a twentieth of a core.
 _LOOK = 0.1
@@ -50,6 +53,7 @@ class Writer:
         self.path = path
         self.id = int(path.name, 16)
         self.ended = False
+        self.removed = False
         self.segments: dict[str, list[Segment]] = {}
         self._names: set[str] = set()
         self._listed = (0, 0)
@@ -88,16 +92,16 @@ class Writer:
                 else:
                     kept.append(segment)
             self.segments = {**self.segments, stream: kept}
-            return self.ended and not any(self.segments.values()) and self._remove()
+            return self.ended and not self.removed and not any(self.segments.values()) and self._remove()
 
     def _remove(self) -> bool:
         names = {entry.name for entry in os.scandir(self.path)}
-        if not names <= _OWN_FILES:
+        if not names.issubset(_OWN_FILES):
             return False
-        # The lock goes last: without it a folder that could not be removed would look like one of another host.
-        for name in sorted(names, key="lock".__eq__):
+        for name in _OWN_FILES:
             (self.path / name).unlink(missing_ok=True)
         self.path.rmdir()
+        self.removed = True
         return True
 
     def _list(self, changed: int) -> None:
@@ -116,19 +120,23 @@ class Writer:
         if now - self._tried < _TRY_LOCK:
             return False
         self._tried = now
+        description = self._description()
+        if description.get("received"):
+            return False  # its bytes come over HTTP: who takes them says when that is over
         lock = self.path / "lock"
-        if "lock" in self._names and self._host() == socket.gethostname():
+        if "lock" in self._names and description.get("host") == socket.gethostname():
             return not is_locked(lock)
         sizes = [segments[-1].path.stat().st_size for segments in self.segments.values()]
         if (signature := (self._listed[0], sizes)) != self._signature:
             self._signature, self._changed = signature, now
         return now - self._changed > _SILENT
 
-    def _host(self) -> str:
+    def _description(self) -> dict[str, Any]:
         try:
-            return str(json.loads((self.path / "writer.json").read_bytes())["host"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+            found = json.loads((self.path / "writer.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 class Spool:
@@ -163,7 +171,9 @@ class Spool:
         found = {}
         for name in os.listdir(self.path):
             if _FOLDER.fullmatch(name):
-                writer = self._writers.get(name) or Writer(self.path / name)
+                writer = self._writers.get(name)
+                if writer is None or writer.removed:
+                    writer = Writer(self.path / name)
                 try:
                     writer.look()
                 except FileNotFoundError:

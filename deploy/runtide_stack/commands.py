@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import socket
 import sys
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from runtide_schemas import home
 from runtide_stack.errors import StartError
+from runtide_stack.secret import kept_secret, write_private
 from runtide_stack.supervisor import ChildSpec, Supervisor
 
 _DASHBOARD_PORT, _STORE_PORT = 8585, 8586
@@ -43,7 +43,7 @@ def up(argv: list[str]) -> int:
 
 
 def _run(folder: Path, store_port: int, dashboard_port: int | None) -> None:
-    password = _password(folder / "store.password")
+    password = kept_secret(folder / "store.password")
     stack = {
         "pid": os.getpid(),
         "store_url": f"http://{_HOST}:{store_port}",
@@ -54,7 +54,7 @@ def _run(folder: Path, store_port: int, dashboard_port: int | None) -> None:
     supervisor = Supervisor(_specs(folder, store_port, dashboard_port, password), folder / "logs", _tell)
 
     def announce() -> None:
-        _write_private(folder / "stack.json", json.dumps(stack))
+        write_private(folder / "stack.json", json.dumps(stack))
         _tell(f"ready: dashboard {stack['dashboard_url'] or 'off'}, store {stack['store_url']}, folder {folder}")
 
     try:
@@ -150,20 +150,6 @@ def _is_free(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _password(path: Path) -> str:
-    if not path.exists():
-        _write_private(path, secrets.token_urlsafe(24))
-    return path.read_text()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file at once, readable for its owner only."""
-    new = path.with_suffix(".new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)
 
 
 def _answers(url: str, headers: Mapping[str, str] | None = None) -> Callable[[str], bool]:

@@ -2,6 +2,7 @@
 
 StackError
 ├── StartError      the store or the stack cannot start; the message is one sentence for a person
+├── IngestError     what a client sent over HTTP was not taken; carries the answer's status
 └── EngineError     a statement failed; carries ClickHouse's code and name, answered over HTTP
 """
 
@@ -26,6 +27,21 @@ class StackError(Exception):
 
 class StartError(StackError):
     """The store or the stack cannot start: one sentence that says what to do."""
+
+
+class IngestError(StackError):
+    """Nothing was taken of what a client sent.
+
+    Args:
+        status: HTTP status of the answer.
+        text: What is wrong and what to do.
+        following: Offset that is wanted instead, in bytes.
+    """
+
+    def __init__(self, status: int, text: str, following: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.following = following
 
 
 class EngineError(StackError):

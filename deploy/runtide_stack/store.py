@@ -29,7 +29,12 @@ class _Server(uvicorn.Server):
         killer.cancel()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        StartError: The port is taken, or the address is not ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol left at 0 asyncio does not set TCP_NODELAY, and each answer waits 40 ms for an ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -51,7 +56,7 @@ def serve(folder: Path, host: str, port: int, password: str) -> None:
     Raises:
         StartError: the folder or the port cannot be used.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has stopped; by default that would end us with the engine open.
         signal.signal(number, lambda *_: sys.exit(0))
