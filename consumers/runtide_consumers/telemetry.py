@@ -5,17 +5,33 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from bisect import bisect_left
+from dataclasses import dataclass, field
 
 log = logging.getLogger("runtide.consumer")
 
 # Seconds between two lines in the log.
 _INTERVAL = 60.0
 
+BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+@dataclass
+class Durations:
+    """How long something took, in seconds: the sum, and counts up to each of BOUNDS and beyond."""
+
+    total: float = 0.0
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+
+    def add(self, seconds: float) -> None:
+        """Note one."""
+        self.total += seconds
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+
 
 @dataclass
 class Telemetry:
-    """What a lane did since it started.
+    """What a lane did since it started; written by the lane's thread, read by any.
 
     Args:
         batches: Batches committed.
@@ -25,6 +41,11 @@ class Telemetry:
         rejects: Dead letters written by the consumer.
         replays: Intents found at the start and inserted again.
         retries: Requests that the store did not take the first time.
+        fenced: Batches given up because their partition may be another consumer's.
+        lag: What is still to be read: messages of a topic, bytes of a spool.
+        inserts: How long the store took for each insert.
+        progressed: When the lane last finished a batch or found nothing to do (monotonic seconds).
+        failed: When the store last refused a request or did not answer (monotonic seconds).
     """
 
     batches: int = 0
@@ -34,6 +55,24 @@ class Telemetry:
     rejects: int = 0
     replays: int = 0
     retries: int = 0
+    fenced: int = 0
+    lag: int = 0
+    inserts: Durations = field(default_factory=Durations)
+    progressed: float = field(default_factory=time.monotonic)
+    failed: float = float("-inf")
+
+
+# Counters, what each is called for others to read, and what it says.
+COUNTERS = {
+    "batches": ("batches", "Batches committed"),
+    "records": ("records", "Records inserted"),
+    "bytes": ("inserted_bytes", "Bytes inserted, as sent to the store"),
+    "duplicates": ("duplicate_records", "Records that the store had already"),
+    "rejects": ("rejected_records", "Dead letters written"),
+    "replays": ("replayed_batches", "Batches of an earlier consumer that were inserted again, under the same token"),
+    "retries": ("retried_requests", "Requests that the store did not take the first time"),
+    "fenced": ("fenced_batches", "Batches given up because their partition may be another consumer's"),
+}
 
 
 @dataclass
@@ -58,4 +97,4 @@ class Report:
 
 
 def _line(lane: Telemetry) -> str:
-    return " ".join(f"{name}={value}" for name, value in asdict(lane).items() if value)
+    return " ".join(f"{name}={value}" for name in COUNTERS if (value := getattr(lane, name)))
