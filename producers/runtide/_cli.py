@@ -23,6 +23,7 @@ _SUMMARIES = {
     "runs": "list the runs",
     "sql": "ask the store in SQL",
     "sync": "bring what a spool folder holds into the store, and end",
+    "topics": "create the topics in Kafka, or check them",
     "up": "start the store, the consumer and the dashboard",
 }
 _RUNS = """

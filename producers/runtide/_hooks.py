@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from runtide import _platform
+from runtide import _outbox, _platform
 from runtide._run import Run
 
 # Runs of this process that have not been finished, oldest first.
@@ -32,6 +32,7 @@ def watch(run: Run) -> None:
 def _finish_all() -> None:
     for run in _runs:
         run.finish(_exit_code)
+    _outbox.stop()
 
 
 def _watch_exceptions() -> None:

@@ -16,10 +16,10 @@ from runtide._attempts import last_attempt
 from runtide._buffer import Buffer
 from runtide._config import Config
 from runtide._errors import Error, UsageError
+from runtide._outbox import open_transport
 from runtide._report import say, warn
 from runtide._sender import End, Sender
 from runtide._settings import Settings
-from runtide._spool import Spool
 from runtide._summary import Summary
 from runtide._transport import Transport
 from runtide._values import to_json, utf8
@@ -55,7 +55,9 @@ class Run(Buffer):
         "start_time",
     )
 
-    def __init__(self, settings: Settings, transport: Callable[[Settings, int, str], Transport] = Spool) -> None:
+    def __init__(
+        self, settings: Settings, transport: Callable[[Settings, int, str], Transport] = open_transport
+    ) -> None:
         self._settings = settings
         self._transport = transport
         disabled = settings.mode == "disabled"

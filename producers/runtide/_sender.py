@@ -30,6 +30,8 @@ for _stream in (_METRICS, _JSON, _RUNS):
     _ = _stream.schema, _stream.prefix
 _WRITE_BYTES = 4 << 20
 _NOTE_INTERVAL = 1.0
+# Seconds before finish() gives up: the transport's word on what is left must come first.
+_MARGIN = 0.2
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Sender:
         self._noted_step = -1
         self._pending_summary: dict[str, str] = {}
         self._end: End | None = None
+        self._deadline = 0.0
         self._asked = self._answered = 0
         self._wake = threading.Event()
         self._answer = threading.Condition()
@@ -86,6 +89,7 @@ class Sender:
 
     def close(self, end: End, timeout: float) -> bool:
         """Send what is left, say how the run ended, and stop; False when that takes longer than so many seconds."""
+        self._deadline = time.monotonic() + timeout
         self._end = end
         self._wake.set()
         self._thread.join(timeout)
@@ -129,7 +133,7 @@ class Sender:
             self._refused(error)
         self._note(end)
         if end:
-            self._transport.close()
+            self._transport.close(max(0.0, self._deadline - time.monotonic() - _MARGIN))
 
     def _note(self, end: End | None) -> None:
         """Remember how far the run has come, for the attempt that may follow."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,19 @@ from runtide import _names
 from runtide._errors import SettingsError
 from runtide._report import warn
 from runtide._values import utf8
-from runtide_schemas import home
+from runtide_schemas import Kafka, KafkaSettingsError, find_kafka, home
 
+# "online" is what is configured: Kafka, a stack's address, else the spool.
 _MODES = {
-    "": "spool",
+    "": "online",
+    "online": "online",
+    "shared": "online",
+    "run": "online",
     "spool": "spool",
-    "online": "spool",
     "offline": "spool",
-    "shared": "spool",
-    "run": "spool",
     "dryrun": "spool",
+    "kafka": "kafka",
+    "http": "http",
     "disabled": "disabled",
 }
 _TRUE = frozenset(("1", "true", "yes", "on"))
@@ -34,6 +37,7 @@ class Settings:
 
     Args:
         home: Folder of everything that runtide keeps on this machine.
+        mode: kafka, http, spool or disabled.
         id: Given id of the run, empty for a new one.
         resume: never, allow or must; empty when not asked for.
         rank: Rank of this process in the job.
@@ -43,6 +47,9 @@ class Settings:
         spool_max_bytes: Bytes that the spool folder may hold.
         segment_bytes: Bytes after which a spool segment is ended and the next begun.
         heartbeat_interval: Seconds between two signs of life.
+        kafka: The cluster that records go to in mode kafka.
+        url: The stack that records go to in mode http.
+        token: What the stack knows us by.
     """
 
     home: Path
@@ -64,6 +71,9 @@ class Settings:
     spool_max_bytes: int = 10 << 30
     segment_bytes: int = 16 << 20
     heartbeat_interval: float = 30.0
+    kafka: Kafka | None = None
+    url: str = ""
+    token: str = field(default="", repr=False)
 
 
 def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -75,7 +85,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.enviro
     """
     texts = {name: _text(name, arguments, environ) for name in ("name", "notes", "group", "job_type")}
     identity = _text("id", arguments, environ, "RUN_ID")
-    mode = _mode(arguments, environ)
+    mode, link = _link(_mode(arguments, environ), environ)
     if environ.get("WANDB_DIR") or arguments.get("dir") is not None:
         warn(
             "dir",
@@ -96,6 +106,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.enviro
         rank=_rank(environ),
         silent=bool(arguments.get("silent")) or _flag("SILENT", environ),
         **_limits(environ),
+        **link,
     )
 
 
@@ -132,8 +143,22 @@ def _mode(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str:
     text = str(_variable("MODE", environ) if given is None else given).lower()
     if text not in _MODES:
         where = "RUNTIDE_MODE or WANDB_MODE" if given is None else "mode"
-        raise SettingsError(f"{where}={text!r}: give one of online, offline, spool, disabled")
+        raise SettingsError(f"{where}={text!r}: give one of online, offline, spool, kafka, http, disabled")
     return _MODES[text]
+
+
+def _link(mode: str, environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The mode that is meant, and what it needs to know of the other side."""
+    if mode in ("online", "kafka"):
+        try:
+            kafka = find_kafka(environ)
+        except KafkaSettingsError as error:
+            raise SettingsError(str(error)) from error
+        if kafka:
+            return "kafka", {"kafka": kafka}
+        if mode == "kafka":
+            raise SettingsError("mode='kafka', but no cluster is named: set RUNTIDE_KAFKA=host:port")
+    return ("spool" if mode == "online" else mode), {}
 
 
 def _resume(value: Any, environ: Mapping[str, str]) -> str:

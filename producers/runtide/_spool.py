@@ -38,10 +38,11 @@ class Spool:
         settings: Where, and how much of the disk may be used.
         writer: Id of the writer, which names the folder.
         run_id: Path of the run, for whoever looks at the folder.
+        root: Folder of the writers' folders, by its name in the home; the consumer looks into `spool`.
     """
 
-    def __init__(self, settings: Settings, writer: int, run_id: str) -> None:
-        self._root = settings.home / "spool"
+    def __init__(self, settings: Settings, writer: int, run_id: str, root: str = "spool") -> None:
+        self._root = settings.home / root
         self._folder = self._root / f"{writer:016x}"
         self._run_id = run_id
         self._segment_bytes = settings.segment_bytes
@@ -69,13 +70,21 @@ class Spool:
             raise _refusal(error, self._folder) from error
         self._quota.add(len(data))
 
-    def close(self) -> None:
-        """Leave the mark that says that nothing follows."""
-        if self._lock is None:
-            return
-        with suppress(OSError):  # the lock's end says it too, a little later
-            os.close(os.open(self._folder / "closed", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    @property
+    def folder(self) -> Path | None:
+        """The writer's folder, once there is one."""
+        return None if self._lock is None else self._folder
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Leave the mark that says that nothing follows, and let go; writes at once, whatever the timeout (s)."""
+        self.mark_closed()
         self.abandon()
+
+    def mark_closed(self) -> None:
+        """Leave the mark, and keep the lock."""
+        if self._lock is not None:
+            with suppress(OSError):  # the lock's end says it too, a little later
+                os.close(os.open(self._folder / "closed", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
     def abandon(self) -> None:
         """Close the files. A forked child that kept the lock open would make its dead parent look alive."""
@@ -139,6 +148,12 @@ def _refusal(error: OSError, folder: Path) -> RefusedError:
     )
 
 
+_REMEDIES = {
+    "spool": "start the consumer (`runtide up`)",
+    "outbox": "see to it that what it waits for can be reached (`runtide forward` says why it cannot)",
+}
+
+
 class _Quota:
     """What the spool folder may hold in all, looked up every few seconds and added up in between."""
 
@@ -160,7 +175,7 @@ class _Quota:
             raise RefusedError(
                 "spool_full",
                 f"the spool {self._root} holds {self._used} bytes, the limit is {self._limit}: "
-                "start the consumer (`runtide up`), or raise RUNTIDE_SPOOL_MAX_BYTES",
+                f"{_REMEDIES[self._root.name]}, or raise RUNTIDE_SPOOL_MAX_BYTES",
             )
 
 

@@ -32,8 +32,12 @@ class Transport(Protocol):
             RefusedError: Nothing was taken; the same call may work later.
         """
 
-    def close(self) -> None:
-        """Say that nothing follows, and let go of all resources. Does not raise."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Say that nothing follows, and let go of all resources. Does not raise.
+
+        Args:
+            timeout: Seconds to wait, where something has to be waited for.
+        """
 
     def abandon(self) -> None:
         """In a forked child: let go of what was inherited, without any effect on the parent's transport."""

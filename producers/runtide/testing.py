@@ -35,7 +35,7 @@ class Memory:
             raise self.refusal
         self.messages += [(stream, message) for message in messages]
 
-    def close(self) -> None:
+    def close(self, timeout: float = 0.0) -> None:
         """Note the end."""
         self.closed = True
 

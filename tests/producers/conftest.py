@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 import runtide
-from runtide import _hooks, _report
-from runtide_schemas import STREAMS, Damage, decode, read_header, scan
+from runtide import _hooks, _outbox, _report
+from runtide_schemas import STREAMS, Damage, Kafka, decode, read_header, scan
+from runtide_schemas.kafka import MAX_MESSAGE_BYTES, SCHEMAS
 
 DEADLINE = 60.0
 
@@ -74,6 +77,73 @@ class Spooled:
         return event
 
 
+class Topics:
+    """The topics of one cluster, as a consumer sees them."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.kafka = kafka
+        self.admin = AdminClient({"bootstrap.servers": kafka.servers})
+
+    def create(self, *names: str, partitions: int = 4, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        topics = [self.kafka.topic(name) for name in names or (*STREAMS, SCHEMAS)]
+        config = {"max.message.bytes": str(max_bytes)}
+        for made in self.admin.create_topics(
+            [NewTopic(topic, partitions, 1, config=config) for topic in topics]
+        ).values():
+            made.result()
+
+    def widen(self, name: str, partitions: int) -> None:
+        for done in self.admin.create_partitions([NewPartitions(self.kafka.topic(name), partitions)]).values():
+            done.result()
+
+    def bound(self, name: str, max_bytes: int) -> None:
+        """Change the largest message that a topic takes."""
+        resource = ConfigResource("topic", self.kafka.topic(name), {"max.message.bytes": str(max_bytes)})
+        for done in self.admin.alter_configs([resource]).values():
+            done.result()
+
+    def messages(self, name: str) -> list[Message]:
+        """All messages of a topic, partition by partition, in their order."""
+        topic = self.kafka.topic(name)
+        client = {"bootstrap.servers": self.kafka.servers, "group.id": "nobody", "enable.auto.commit": False}
+        consumer = Consumer({**client, "fetch.wait.max.ms": 10})
+        found: list[Message] = []
+        try:
+            partitions = self.admin.list_topics(timeout=DEADLINE).topics[topic].partitions
+            bounds = [
+                (p, *consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=DEADLINE)) for p in partitions
+            ]
+            consumer.assign([TopicPartition(topic, p, low) for p, low, high in bounds if low < high])
+            while len(found) < sum(high - low for _, low, high in bounds):
+                message = consumer.poll(DEADLINE)
+                assert message is not None and message.error() is None, message
+                found.append(message)
+        finally:
+            consumer.close()
+        return sorted(found, key=lambda message: (message.partition(), message.offset()))
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        return [decode(STREAMS[stream], message.value()) for message in self.messages(stream)]
+
+    def points(self) -> list[tuple[str, int, float]]:
+        """Every point as (key, step, value)."""
+        return [
+            (key, step, record["values"][number * len(record["steps"]) + position])
+            for record in self.records("metrics")
+            for position, step in enumerate(record["steps"])
+            for number, key in enumerate(record["keys"])
+        ]
+
+
+@pytest.fixture
+def topics(kafka: Any, monkeypatch: pytest.MonkeyPatch, home: Path) -> Topics:
+    """Names of topics for this test, which runs go to; none is there yet."""
+    fresh = Topics(kafka.fresh())
+    monkeypatch.setenv("RUNTIDE_KAFKA", fresh.kafka.servers)
+    monkeypatch.setenv("RUNTIDE_KAFKA_TOPIC_PREFIX", fresh.kafka.prefix)
+    return fresh
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """RUNTIDE_DIR, with nothing else set that a run would look at."""
@@ -87,6 +157,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     runtide.finish()
     for run in _hooks._runs:
         run.finish()
+    _outbox.stop()
+    _outbox._forwarders.clear()
 
 
 @pytest.fixture

@@ -1,0 +1,236 @@
+"""The link to Kafka. The only file of the SDK that knows confluent_kafka."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from runtide._link import Chunk, Parcel, TroubleError
+from runtide._report import warn
+from runtide_schemas import Kafka, Stream
+from runtide_schemas.kafka import MAX_MESSAGE_BYTES, SCHEMAS
+
+_log = logging.getLogger("runtide.kafka")
+# May be overridden by RUNTIDE_KAFKA_<PROPERTY>.
+_DEFAULTS = {
+    "compression.type": "zstd",
+    "compression.level": 1,
+    "linger.ms": 20,
+    "batch.size": 1 << 20,
+    "queue.buffering.max.kbytes": 32 << 10,
+    "reconnect.backoff.max.ms": 2000,
+}
+# What the guarantees rest on.
+_FIXED = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "message.timeout.ms": 0,
+    "message.max.bytes": MAX_MESSAGE_BYTES,
+}
+# The broker will never take these messages; every other error may pass.
+_HOPELESS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD)
+_METADATA_TIMEOUT = 2.0
+_LOOK_INTERVAL = 1.0
+_POLL = 0.1
+_SILENCE = 5.0
+
+
+class _Quiet:
+    """Takes librdkafka's log lines, which would else appear on the stderr of somebody's training."""
+
+    def log(self, level: int, message: str, *arguments: Any) -> None:
+        _log.debug(message, *arguments)
+
+
+class _Shipment:
+    """One chunk on its way: which of its records were reported on, and the errors of those that failed."""
+
+    def __init__(self, topic: str, partition: int, chunk: Chunk) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.chunk = chunk
+        self.reported: set[int] = set()
+        self.errors: dict[int, KafkaError] = {}
+
+    def report(self, number: int, error: KafkaError | None, _: object) -> None:
+        """Called back by the client for every record."""
+        self.reported.add(number)
+        if error is not None:
+            self.errors[number] = error
+
+    def hopeless(self) -> list[int]:
+        """Records that the broker will not take."""
+        return [number for number, error in self.errors.items() if error.code() in _HOPELESS]
+
+
+class KafkaLink:
+    """Delivers records to the topics of their streams.
+
+    Args:
+        kafka: The cluster.
+    """
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.name = f"Kafka at {kafka.servers}"
+        self._kafka = kafka
+        self._producer: Producer | None = None
+        self._error = ""
+        self._partitions: dict[str, int] = {}
+        self._looked = -_LOOK_INTERVAL
+        self._announced: set[str] = set()
+
+    def deliver(self, parcel: Parcel, chunks: list[Chunk], stopped: Callable[[], bool]) -> None:
+        """See `Link.deliver`."""
+        try:
+            shipments = [
+                _Shipment(self._kafka.topic(chunk.stream), parcel.partition(chunk.stream, count), chunk)
+                for chunk in chunks
+                if (count := self._prepare(chunk))
+            ]
+            self._ship(parcel, shipments, stopped)
+        except (KafkaException, BufferError) as error:
+            self.close()
+            raise TroubleError(f"{self.name}: {_text(error)}") from error
+        failed = [self._settle(parcel, shipment) for shipment in shipments]
+        if reasons := [reason for reason in failed if reason]:
+            self.close()
+            raise TroubleError(f"{self.name} did not take records: {reasons[0]}")
+
+    def close(self) -> None:
+        """See `Link.close`."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+            producer.poll(0)
+            _mortalise(producer)
+        self._partitions = {}
+
+    def _open(self) -> Producer:
+        if self._producer is None:
+            properties = {**_DEFAULTS, **self._kafka.client, **_FIXED, "error_cb": self._note}
+            self._producer = Producer(properties, logger=_Quiet())
+            _immortalise(self._producer)
+        return self._producer
+
+    def _note(self, error: KafkaError) -> None:
+        self._error = error.str()
+
+    def _prepare(self, chunk: Chunk) -> int:
+        """Number of partitions of the chunk's topic, whose schema is announced; 0 when a topic is not there."""
+        topics = [self._kafka.topic(name) for name in (chunk.stream, SCHEMAS)]
+        if not all(topic in self._partitions for topic in topics):
+            self._look()
+        for topic in topics:
+            if topic not in self._partitions:
+                where = f"the topic {topic} is not on {self._kafka.servers}, or may not be read"
+                warn(f"topic {topic}", f"{where}: create it with `runtide topics`. Records wait in the outbox")
+                return 0
+        if chunk.schema_json and chunk.schema_json not in self._announced:
+            self._announce(Stream(chunk.stream, chunk.schema_json))
+        return self._partitions[topics[0]]
+
+    def _look(self) -> None:
+        """See which topics there are. All are asked for: a broker may create the one that is asked for by name."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_INTERVAL:
+            return
+        self._looked = now
+        topics = self._open().list_topics(timeout=_METADATA_TIMEOUT).topics
+        self._partitions = {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+    def _announce(self, stream: Stream) -> None:
+        """Tell readers, who may not know the schema yet, what its fingerprint stands for."""
+
+        def report(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                self._announced.discard(stream.schema_json)
+
+        value = json.dumps({"stream": stream.name, "schema": stream.schema_json})
+        topic = self._kafka.topic(SCHEMAS)
+        self._open().produce(topic, value, stream.prefix[2:].hex(), on_delivery=report)
+        self._announced.add(stream.schema_json)
+
+    def _ship(self, parcel: Parcel, shipments: list[_Shipment], stopped: Callable[[], bool]) -> None:
+        for shipment in shipments:
+            for number in range(len(shipment.chunk.entries)):
+                self._produce(parcel, shipment, number)
+        self._wait(stopped)
+        for shipment in shipments:
+            for number in shipment.hopeless():
+                # The broker refuses batches: what is alone in its batch is refused for its own sake.
+                del shipment.errors[number]
+                shipment.reported.discard(number)
+                self._produce(parcel, shipment, number)
+                self._wait(stopped)
+
+    def _wait(self, stopped: Callable[[], bool]) -> None:
+        producer, heard = self._open(), time.monotonic()
+        left = len(producer)
+        # flush() does not wait for linger.ms: nothing is to come that could go with it.
+        while (after := producer.flush(_POLL)) and not stopped():
+            if after < left:
+                heard, left = time.monotonic(), after
+            elif time.monotonic() - heard > _SILENCE:
+                why = f" ({self._error})" if self._error else ""
+                warn(f"silent {self.name}", f"{self.name} does not answer{why}. Records wait in the outbox")
+
+    def _produce(self, parcel: Parcel, shipment: _Shipment, number: int) -> None:
+        entry, _ = shipment.chunk.entries[number]
+        try:
+            self._open().produce(
+                shipment.topic,
+                entry.payload,
+                f"{parcel.run_id}/{parcel.writer:016x}",
+                shipment.partition,
+                on_delivery=partial(shipment.report, number),
+                timestamp=entry.appended // 1000,
+            )
+        except KafkaException as error:
+            if error.args[0].code() not in _HOPELESS:
+                raise
+            shipment.report(number, error.args[0], None)
+
+    def _settle(self, parcel: Parcel, shipment: _Shipment) -> str:
+        """Advance the stream over what was taken or never will be; returns why it stopped before the end."""
+        chunk, position = shipment.chunk, shipment.chunk.offset
+        for number, (entry, end) in enumerate(chunk.entries):
+            error = shipment.errors.get(number)
+            if error is not None and error.code() not in _HOPELESS:
+                parcel.advance(chunk.stream, position)
+                return error.str()
+            if number not in shipment.reported:
+                parcel.advance(chunk.stream, position)
+                return ""
+            if error is not None:
+                warn(
+                    f"skipped {parcel.writer} {chunk.stream} {end}",
+                    f"a record of {parcel.run_id} ({chunk.stream}, {len(entry.payload)} bytes) is lost: the topic "
+                    f"{shipment.topic} refuses it: {error.str()}; see `runtide topics --check`",
+                )
+            position = end
+        parcel.advance(chunk.stream, chunk.end)
+        return ""
+
+
+def _text(error: Exception) -> str:
+    return error.args[0].str() if isinstance(error, KafkaException) else str(error)
+
+
+def _immortalise(producer: Producer) -> None:
+    """Keep a producer from being destroyed unless by `close`.
+
+    Its destructor joins threads, which a forked child does not have, and which may call back into an interpreter
+    that ends: it would hang.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
+
+
+def _mortalise(producer: Producer) -> None:
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(producer))
