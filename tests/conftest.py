@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 import docker
 import httpx
@@ -250,6 +251,54 @@ def start_broker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     for one in started:
         if one.process.poll() is None:
             one.kill()
+
+
+class RegistryProcess:
+    """A schema registry that speaks Confluent's protocol; `start` after `kill` keeps its port and its schemas."""
+
+    def __init__(self, file: Path, auth: str = "") -> None:
+        self._file = file
+        self._auth = auth
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        user, colon, password = auth.partition(":")
+        login = f"{quote(user)}:{quote(password)}@" if colon else ""
+        self.url = f"http://{login}127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        script = Path(__file__).with_name("registry.py")
+        arguments = ["--file", str(self._file), "--port", str(self.port), "--auth", self._auth]
+        self.process = subprocess.Popen([sys.executable, str(script), *arguments])
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            assert self.process.poll() is None, "the schema registry ended"
+            assert time.monotonic() < deadline, f"no answer in {DEADLINE:.0f} s"
+            try:
+                httpx.get(self.url, timeout=5)
+                return
+            except httpx.TransportError:
+                threading.Event().wait(0.02)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+
+@pytest.fixture
+def start_registry(tmp_path: Path) -> Iterator[Callable[..., RegistryProcess]]:
+    """Starts schema registries that a test may kill: `start_registry(auth="user:password")`."""
+    started: list[RegistryProcess] = []
+
+    def start(auth: str = "") -> RegistryProcess:
+        started.append(RegistryProcess(tmp_path / f"registry{len(started)}.json", auth))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
 
 
 @pytest.fixture
