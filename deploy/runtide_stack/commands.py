@@ -2,102 +2,84 @@
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import json
-import os
 import socket
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runtide_schemas import home
+from runtide_schemas import KafkaSettingsError, find_kafka, home
 from runtide_stack.errors import StartError
+from runtide_stack.plan import HOST, WAITING, Plan, is_ready
 from runtide_stack.secret import kept_secret, write_private
-from runtide_stack.supervisor import ChildSpec, Supervisor
+from runtide_stack.supervisor import Supervisor
 
-_DASHBOARD_PORT, _STORE_PORT = 8585, 8586
-_HOST, _DATABASE = "127.0.0.1", "runtide"
+_DASHBOARD_PORT, _STORE_PORT, _INGEST_PORT = 8585, 8586, 8587
 
 
 def up(argv: list[str]) -> int:
-    """Start the store, the consumer and the dashboard, and keep them running until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="runtide up", description=up.__doc__)
-    parser.add_argument("--dir", default=home(), help="folder of the spool and the store (RUNTIDE_DIR; %(default)s)")
-    parser.add_argument("--port", type=_port_number, help=f"port of the dashboard ({_DASHBOARD_PORT}, or a free one)")
-    parser.add_argument("--store-port", type=_port_number, help=f"port of the store ({_STORE_PORT}, or a free one)")
-    parser.add_argument("--no-dashboard", action="store_true", help="run the store and the consumer alone")
-    args = parser.parse_args(argv)
+    """Start the store, the consumer, the dashboard and the ingest server, and keep them running until Ctrl-C."""
+    args = _parser().parse_args(argv)
     try:
+        kafka = find_kafka(servers=args.kafka)
         with _owned(Path(args.dir).expanduser().absolute()) as folder:
             dashboard = None if args.no_dashboard else _port("--port", args.port, _DASHBOARD_PORT)
             store = _port("--store-port", args.store_port, _STORE_PORT)
-            if store == dashboard:
-                raise StartError(f"port {store} cannot serve both: give different ones with --port and --store-port")
-            _run(folder, store, dashboard)
-    except StartError as error:
+            ingest = _port("--ingest-port", args.ingest_port, _INGEST_PORT, args.ingest_host)
+            _check_apart({"--port": dashboard, "--store-port": store, "--ingest-port": ingest})
+            password, token = kept_secret(folder / "store.password"), kept_secret(folder / "ingest.token")
+            servers = kafka.servers if kafka else ""
+            _run(Plan(folder, password, token, store, dashboard, ingest, args.ingest_host, servers))
+    except (StartError, KafkaSettingsError) as error:
         print(f"runtide up: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _run(folder: Path, store_port: int, dashboard_port: int | None) -> None:
-    password = kept_secret(folder / "store.password")
-    stack = {
-        "pid": os.getpid(),
-        "store_url": f"http://{_HOST}:{store_port}",
-        "store_password": password,
-        "dashboard_url": f"http://{_HOST}:{dashboard_port}" if dashboard_port else None,
-        "database": _DATABASE,
-    }
-    supervisor = Supervisor(_specs(folder, store_port, dashboard_port, password), folder / "logs", _tell)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="runtide up", description=up.__doc__)
+    parser.add_argument("--dir", default=home(), help="folder of the spool and the store (RUNTIDE_DIR; %(default)s)")
+    parser.add_argument("--port", type=_port_number, help=f"port of the dashboard ({_DASHBOARD_PORT}, or a free one)")
+    parser.add_argument("--store-port", type=_port_number, help=f"port of the store ({_STORE_PORT}, or a free one)")
+    parser.add_argument(
+        "--ingest-port", type=_port_number, help=f"port that takes runs over HTTP ({_INGEST_PORT}, or a free one)"
+    )
+    parser.add_argument(
+        "--ingest-host",
+        default=HOST,
+        metavar="ADDRESS",
+        help="address of that port; 0.0.0.0 opens it to other machines (%(default)s)",
+    )
+    parser.add_argument(
+        "--kafka",
+        default="",
+        metavar="HOST:PORT,…",
+        help="also bring in what is in this Kafka, and make the topics there (RUNTIDE_KAFKA; none)",
+    )
+    parser.add_argument("--no-dashboard", action="store_true", help="run everything but the dashboard")
+    return parser
+
+
+def _run(plan: Plan) -> None:
+    folder, stack = plan.folder, plan.stack
+    supervisor = Supervisor(plan.children, folder / "logs", _tell)
 
     def announce() -> None:
         write_private(folder / "stack.json", json.dumps(stack))
         _tell(f"ready: dashboard {stack['dashboard_url'] or 'off'}, store {stack['store_url']}, folder {folder}")
+        if plan.ingest_host != HOST:
+            name = socket.gethostname() if plan.ingest_host == "0.0.0.0" else plan.ingest_host
+            _tell(f"other machines: runtide login http://{name}:{plan.ingest}, the token is in {folder}/ingest.token")
+        for child in supervisor.children:
+            if not is_ready(child.written()) and WAITING in child.written():
+                _tell(f"the {child.spec.name} waits for Kafka at {plan.kafka} (its log: {child.log})")
 
     try:
         supervisor.run(announce)
     finally:
         (folder / "stack.json").unlink(missing_ok=True)
-
-
-def _specs(folder: Path, store_port: int, dashboard_port: int | None, password: str) -> list[ChildSpec]:
-    direct = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), _HOST]))
-
-    def address(user: str) -> dict[str, str]:
-        url = f"http://{user}@{_HOST}:{store_port}/{_DATABASE}"
-        return {"RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url, "no_proxy": direct}
-
-    specs = [
-        ChildSpec(
-            "store",
-            ["runtide_stack.store", "--dir", str(folder / "store"), "--host", _HOST, "--port", str(store_port)],
-            # With the password: on a port that was taken in the meantime somebody else's store would answer /ping.
-            _answers(
-                f"http://{_HOST}:{store_port}/?query=SELECT+1",
-                {"X-ClickHouse-User": "default", "X-ClickHouse-Key": password},
-            ),
-            {"RUNTIDE_STORE_PASSWORD": password},
-        ),
-        ChildSpec(
-            "consumer",
-            ["runtide_consumers", "consume", "--spool", str(folder / "spool")],
-            lambda written: "ready" in written.splitlines(),
-            address(f"default:{password}"),
-        ),
-    ]
-    if dashboard_port:
-        specs.append(
-            ChildSpec(
-                "dashboard",
-                ["runtide_dashboards", "--host", _HOST, "--port", str(dashboard_port)],
-                _answers(f"http://{_HOST}:{dashboard_port}/_stcore/health"),
-                address("reader"),
-            )
-        )
-    return specs
 
 
 @contextlib.contextmanager
@@ -132,38 +114,32 @@ def _port_number(text: str) -> int:
     return number
 
 
-def _port(option: str, wanted: int | None, preferred: int) -> int:
+def _port(option: str, wanted: int | None, preferred: int, host: str = HOST) -> int:
     """A port to listen on: what the person wants, else the preferred one, else any."""
     if wanted is not None:
-        if not _is_free(wanted):
+        if not _is_free(host, wanted):
             raise StartError(f"port {wanted} is in use: give another one with {option}, or none to have one chosen")
         return wanted
-    if _is_free(preferred):
+    if _is_free(host, preferred):
         return preferred
-    with socket.create_server((_HOST, 0)) as probe:
+    with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def _is_free(port: int) -> bool:
+def _is_free(host: str, port: int) -> bool:
     try:
-        with socket.create_server((_HOST, port)):
+        with socket.create_server((host, port)):
             return True
-    except OSError:
-        return False
-
-
-def _answers(url: str, headers: Mapping[str, str] | None = None) -> Callable[[str], bool]:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # http_proxy is not for our own loopback
-    request = urllib.request.Request(url, headers=dict(headers or {}))
-
-    def check(_: str) -> bool:
-        try:
-            with direct.open(request, timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
             return False
+        raise StartError(f"cannot listen on {host} ({error}): give an address of this machine") from error
 
-    return check
+
+def _check_apart(ports: Mapping[str, int | None]) -> None:
+    given = [port for port in ports.values() if port]
+    if twice := {port for port in given if given.count(port) > 1}:
+        raise StartError(f"port {twice.pop()} cannot serve two: give different ones with {', '.join(ports)}")
 
 
 def _tell(line: str) -> None:

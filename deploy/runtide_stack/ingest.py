@@ -35,6 +35,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from runtide_consumers import logs
 from runtide_schemas import STREAMS
 from runtide_stack.errors import IngestError, StartError
 from runtide_stack.mirror import Mirror
@@ -212,8 +213,9 @@ def main(argv: list[str] | None = None, environ: Mapping[str, str] = os.environ)
     parser.add_argument("--dir", type=Path, required=True, help="the stack's folder; made when missing")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default="127.0.0.1")
+    logs.add_option(parser)
     options = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.begin(options.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         serve(

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from runtide_stack.commands import _answers
+from runtide_stack.plan import answers
 
 Until = Callable[[Callable[[], object], str], None]
 
@@ -27,13 +27,13 @@ def _free_port() -> int:
 class Stack:
     """One `runtide up` on a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.dir = folder
         command = "import sys; from runtide_stack.commands import up; sys.exit(up(sys.argv[1:]))"
         self.log = folder.with_suffix(".out")
         # Ports of its own: the preferred ones belong to the person who runs the tests.
-        ports = [f"--{name}={_free_port()}" for name in ("port", "store-port")]
-        self.command = [sys.executable, "-c", command, "--dir", str(folder), *ports]
+        ports = [f"--{name}={_free_port()}" for name in ("port", "store-port", "ingest-port")]
+        self.command = [sys.executable, "-c", command, "--dir", str(folder), *options, *ports]
         self.start()
 
     def start(self) -> None:
@@ -53,17 +53,18 @@ class Stack:
         for process in psutil.Process(self.process.pid).children(recursive=True):
             words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
             found.update(
-                {word.split(".")[0]: process for word in words if word.startswith("runtide_") and "child" not in word}
+                {word: process for word in words if word.startswith("runtide_") and not word.endswith(".child")}
             )
         return found
 
-    def answers(self) -> bool:
+    def served(self) -> bool:
         facts = self.facts()
         try:
             store = httpx.get(
                 facts["store_url"], params={"query": "SELECT count() FROM runtide.runs", "user": "reader"}
             )
-            return store.status_code == 200 and httpx.get(facts["dashboard_url"] + "/_stcore/health").status_code == 200
+            others = [facts["dashboard_url"] + "/_stcore/health", facts["ingest_url"] + "/health"]
+            return store.status_code == 200 and all(httpx.get(url).status_code == 200 for url in others)
         except httpx.TransportError:
             return False
 
@@ -89,14 +90,14 @@ def test_everything_answers_and_a_killed_part_comes_back_where_it_was(stack: Sta
     assert (stack.dir / "stack.json").stat().st_mode & 0o777 == 0o600
     assert (stack.dir / "store.password").stat().st_mode & 0o777 == 0o600
     facts = stack.facts()
-    for name in ("runtide_dashboards", "runtide_consumers", "runtide_stack"):
+    for name in ("runtide_dashboards", "runtide_consumers", "runtide_stack.ingest", "runtide_stack.store"):
         until(lambda name=name: name in stack.children(), f"{name} runs")
         victim = stack.children()[name]
         victim.kill()
         until(lambda name=name, old=victim: stack.children().get(name, old) != old, f"{name} is back")
-        until(stack.answers, "the addresses answer again")
+        until(stack.served, "the addresses answer again")
     assert stack.facts() == facts
-    second = subprocess.run(stack.command[:-2], capture_output=True, text=True, timeout=60)
+    second = subprocess.run(stack.command[:-3], capture_output=True, text=True, timeout=60)
     assert second.returncode == 2
     assert second.stderr == (
         f"runtide up: runtide is already running on {stack.dir} "
@@ -107,8 +108,8 @@ def test_everything_answers_and_a_killed_part_comes_back_where_it_was(stack: Sta
 def test_a_strangers_store_is_not_taken_for_ours(stack: Stack) -> None:
     """A store with another password on our port, between choosing the port and using it, is no readiness."""
     url = stack.facts()["store_url"] + "/?query=SELECT+1"
-    assert _answers(url, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": stack.facts()["store_password"]})("")
-    assert not _answers(url, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "another"})("")
+    assert answers(url, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": stack.facts()["store_password"]})("")
+    assert not answers(url, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "another"})("")
 
 
 def test_ctrl_c_stops_all_and_the_folder_can_be_used_again(stack: Stack, until: Until) -> None:
@@ -122,13 +123,13 @@ def test_ctrl_c_stops_all_and_the_folder_can_be_used_again(stack: Stack, until: 
     stack.start()
     until(stack.ready, "the stack is ready again")
     assert stack.facts()["store_password"] == password
-    until(stack.answers, "the addresses answer")
+    until(stack.served, "the addresses answer")
 
 
 def test_a_killed_supervisor_leaves_no_process(stack: Stack, until: Until) -> None:
-    """kill -9 of the supervisor: store, consumer and dashboard end by themselves, and the folder is free."""
+    """kill -9 of the supervisor: store, consumer, ingest and dashboard end by themselves, and the folder is free."""
     children = list(stack.children().values())
-    assert len(children) == 3
+    assert len(children) == 4
     os.kill(stack.process.pid, signal.SIGKILL)
     stack.process.wait(60)
     until(lambda: not [process for process in children if process.is_running()], "all have ended")
