@@ -5,8 +5,11 @@ ConsumerError
 │   └── SpoolBusy   another consumer works on the spool
 ├── MigrationError  the store's tables are not those that this version made
 ├── Stopped         somebody asked to stop while we waited
-└── StoreError      the store did not do what it was asked to; the same request may be sent again
-    └── ParseError  the store says that the bytes are at fault
+├── Fenced          the batch may be another reader's by now: nothing was done, begin again from what is noted
+└── Unavailable     the other side did not do what it was asked to; the same request may be sent again
+    ├── SourceError Kafka did not
+    └── StoreError  the store did not
+        └── ParseError  the store says that the bytes are at fault
 """
 
 from __future__ import annotations
@@ -32,8 +35,20 @@ class Stopped(ConsumerError):
     """Somebody asked to stop while we waited."""
 
 
-class StoreError(ConsumerError):
-    """The store did not do what it was asked to; the same request may be sent again."""
+class Fenced(ConsumerError):
+    """The batch may be another reader's by now: nothing was done, begin again from what is noted."""
+
+
+class Unavailable(ConsumerError):
+    """The other side did not do what it was asked to; the same request may be sent again."""
+
+
+class SourceError(Unavailable):
+    """Kafka did not do what it was asked to."""
+
+
+class StoreError(Unavailable):
+    """The store did not do what it was asked to."""
 
 
 class ParseError(StoreError):

@@ -69,6 +69,10 @@ class Batch:
         excluded: Offsets of records in the ranges that are not inserted though they can be read, with the reason;
             an empty reason says that the store has the record already.
         rebuilt: Made again from an intent: its records may be in the store.
+        shared: Its one partition may pass to another reader at any time. The store then refuses the batch once the
+            ledger has gone past it, however late the insert comes.
+        tenure: Another number than that of the batch before when partitions have come to this reader since:
+            what it remembers of their records may be out of date.
     """
 
     stream: str
@@ -80,6 +84,8 @@ class Batch:
     rejects: tuple[Reject, ...] = ()
     excluded: dict[tuple[int, int], str] = field(default_factory=dict)
     rebuilt: bool = False
+    shared: bool = False
+    tenure: int = 0
 
     @property
     def token(self) -> str:
@@ -127,7 +133,17 @@ def container(batch: Batch, records: Iterable[Record]) -> bytes:
 
 
 def ledger_rows(batch: Batch) -> Iterator[dict[str, Any]]:
-    """The batch's rows of `ledger`: runs of consecutive numbers of one writer, read from one partition."""
+    """The batch's rows of `ledger`: runs of consecutive numbers of one writer, read from one partition.
+
+    A shared batch has one more, without a run: all of its range is done, also what was rejected.
+    """
+    if batch.shared:
+        for part in batch.ranges:
+            yield {
+                "stream": batch.stream, "run_id": "", "writer": 0, "first_seq": 0, "last_seq": 0, "records": 0,
+                "source": batch.source, "partition": part.partition,
+                "first_offset": part.first, "next_offset": part.next,
+            }  # fmt: skip
     row: dict[str, Any] | None = None
     for record in batch.records:
         if row is not None and (record.run_id, record.writer, record.seq, record.partition) == (
@@ -145,6 +161,17 @@ def ledger_rows(batch: Batch) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
     if row is not None:
         yield row
+
+
+def fence(batch: Batch) -> str:
+    """A condition on `ledger` under which a shared batch comes too late: it, or what follows it, is in the store."""
+    if not batch.shared:
+        return ""
+    (part,) = batch.ranges
+    return (
+        f"stream = '{batch.stream}' AND source = '{batch.source}' "
+        f"AND partition = {part.partition} AND first_offset >= {part.first}"
+    )
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
-from runtide_consumers._errors import ParseError, StoreError
+from runtide_consumers._errors import Fenced, ParseError, StoreError
 from runtide_schemas import Address
 
 # The client warns about every request that fails; the caller says it once per interval.
@@ -33,6 +33,13 @@ _ONE_BLOCK = {
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "input_format_avro_allow_missing_fields": 1,
 }
+
+_COLUMNS = """
+SELECT name, type FROM system.columns
+WHERE database = {database:String} AND table = {table:String} AND default_kind = '' ORDER BY position
+"""
+_LATE = "the ledger has gone past this batch"
+_THROWN = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 
 # What ClickHouse answers when the bytes, or a schema that does not fit the table, are at fault: TYPE_MISMATCH and
 # its kin, ILLEGAL_COLUMN, CANNOT_PARSE_*, INCORRECT_DATA, STD_EXCEPTION (how Avro's own errors arrive).
@@ -62,16 +69,27 @@ class Store:
             "client_name": "runtide-consumer",
         }
         self._client: Client | None = None
+        self._structures: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
-    def insert(self, table: str, body: bytes, token: str) -> None:
+    def insert(self, table: str, body: bytes, token: str, unless: str = "") -> None:
         """Insert an Avro container as one block, once per token; answers when the rows and all views' rows are there.
 
+        Args:
+            table: Name of the table.
+            body: The container.
+            token: What the store knows the insert by.
+            unless: A condition on `ledger`; if it has such rows when the insert begins, the store refuses it.
+
         Raises:
+            Fenced: The ledger has such rows.
             ParseError: The bytes, or something that looks like them, are at fault.
             StoreError: Anything else; the same insert may be sent again with the same token.
         """
-        self._raw_insert(table, body, "Avro", token)
+        if unless:
+            self._guarded_insert(table, body, token, unless)
+        else:
+            self._raw_insert(table, body, "Avro", token)
 
     def insert_rows(self, table: str, rows: Iterable[Mapping[str, Any]], token: str) -> None:
         """Insert rows given as JSON-able dicts, as one block, once per token.
@@ -109,6 +127,32 @@ class Store:
             self._connected().raw_insert(f"`{self.database}`.`{table}`", insert_block=body, fmt=form, settings=settings)
         except (ClickHouseError, OSError) as error:
             raise _mapped(error) from error
+
+    def _guarded_insert(self, table: str, body: bytes, token: str, unless: str) -> None:
+        columns, structure = self._columns(table)
+        sql = (
+            f"INSERT INTO `{self.database}`.`{table}` ({columns}) SELECT {columns} FROM input({structure}) "
+            f"WHERE throwIf((SELECT count() FROM `{self.database}`.ledger WHERE {unless}) > 0, '{_LATE}') = 0 "
+            "FORMAT Avro"
+        )
+        settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
+        try:
+            self._connected().command(sql, data=body, settings=settings)
+        except (ClickHouseError, OSError) as error:
+            if isinstance(error, Error) and error.code == _THROWN and _LATE in str(error):
+                raise Fenced(_LATE) from error
+            raise _mapped(error) from error
+
+    def _columns(self, table: str) -> tuple[str, str]:
+        """The names of a table's columns that an insert fills, and their names and types as a literal."""
+        if table not in self._structures:
+            rows = self.query(_COLUMNS, database=self.database, table=table)
+            if not rows:
+                raise StoreError(f"there is no table {self.database}.{table}")
+            structure = ", ".join(f"`{name}` {kind}" for name, kind in rows)
+            literal = "'" + structure.replace("\\", "\\\\").replace("'", "\\'") + "'"
+            self._structures[table] = ", ".join(f"`{name}`" for name, _ in rows), literal
+        return self._structures[table]
 
     def _connected(self) -> Client:
         with self._lock:

@@ -7,13 +7,14 @@ import logging
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from runtide_consumers._errors import ConsumerError, SetupError, SpoolBusy, Stopped, StoreError
 from runtide_consumers.clickhouse import Store
-from runtide_consumers.consume import Lanes, consume_spool, drain_spool
+from runtide_consumers.consume import Lanes, consume_kafka, consume_spool, drain_spool
 from runtide_consumers.watching import wait_until_drained
-from runtide_schemas import AddressError, find_store, home, parse_address
+from runtide_schemas import AddressError, Kafka, KafkaSettingsError, find_kafka, find_store, home, parse_address
 
 _URL_HELP = (
     "the store, http://user:password@host:port/database "
@@ -22,16 +23,24 @@ _URL_HELP = (
 
 
 def consume(argv: list[str]) -> int:
-    """Tail a spool folder into the store until SIGTERM or SIGINT; prints `ready` once it does."""
+    """Tail a spool folder, or Kafka, into the store until SIGTERM or SIGINT; prints `ready` once it does."""
     parser = argparse.ArgumentParser(prog="runtide consume", description=consume.__doc__)
-    parser.add_argument("--spool", type=Path, help="the spool folder (default: RUNTIDE_DIR/spool)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--spool", type=Path, help="the spool folder (default: RUNTIDE_DIR/spool)")
+    where.add_argument(
+        "--kafka", metavar="HOST:PORT", nargs="?", const="", help="a Kafka cluster (default: the one of RUNTIDE_KAFKA)"
+    )
     parser.add_argument("--clickhouse", metavar="URL", help=_URL_HELP)
     options = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         store = _store(options.clickhouse)
-        consume_spool(options.spool or home() / "spool", store, _stop_event(), lambda: print("ready", flush=True))
-    except (ConsumerError, AddressError) as error:
+        stop, ready = _stop_event(), partial(print, "ready", flush=True)
+        if options.kafka is None:
+            consume_spool(options.spool or home() / "spool", store, stop, ready)
+        else:
+            consume_kafka(_kafka(options.kafka), store, stop, ready)
+    except (ConsumerError, AddressError, KafkaSettingsError) as error:
         print(f"runtide consume: {error}", file=sys.stderr)
         return 2
     return 0
@@ -91,6 +100,13 @@ def _spool_in(path: Path) -> Path:
     if spool is path and not any(path.glob("[0-7]" + "[0-9a-f]" * 15)) and not (path / "spool.id").exists():
         raise SetupError(f"{path} is no spool folder and has none in it: no writer's folder is there")
     return spool
+
+
+def _kafka(servers: str) -> Kafka:
+    kafka = find_kafka(servers=servers)
+    if kafka is None:
+        raise SetupError("which Kafka? Name its brokers: --kafka host:port, or RUNTIDE_KAFKA=host:port")
+    return kafka
 
 
 def _store(given: str | None) -> Store:

@@ -1,4 +1,4 @@
-"""One consumer on one spool folder: a lane (a thread with an engine) per stream."""
+"""A consumer: a lane (a thread with an engine) per stream, on a spool folder or on Kafka."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from runtide_consumers._errors import SetupError, SpoolBusy, Stopped
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.engine import Engine
+from runtide_consumers.kafka import KafkaSource
 from runtide_consumers.migrate import migrate
 from runtide_consumers.positions import Key, Positions
 from runtide_consumers.retry import Retry
 from runtide_consumers.spool import AGE, SpoolSource
 from runtide_consumers.telemetry import Report, Telemetry
 from runtide_consumers.writers import Spool
-from runtide_schemas import STREAMS
+from runtide_schemas import STREAMS, Kafka
 
 log = logging.getLogger("runtide.consumer")
 
@@ -49,9 +51,32 @@ def consume_spool(path: Path, store: Store, stop: threading.Event, ready: Callab
         Exception: What a lane raised.
     """
     lanes: Lanes = {name: Telemetry() for name in STREAMS}
+    _consume(lanes, _spool_engines(path, store, stop, lanes, AGE), stop, ready)
+
+
+def consume_kafka(kafka: Kafka, store: Store, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Bring the records of Kafka's topics into the store until stopped; others may do so at the same time.
+
+    Args:
+        kafka: The cluster.
+        store: Where the records go.
+        stop: Ends the work after the current batches.
+        ready: Called once the store's tables are there and the topics were found.
+
+    Raises:
+        SetupError, MigrationError: A person must do something.
+        Exception: What a lane raised.
+    """
+    lanes: Lanes = {name: Telemetry() for name in STREAMS}
+    _consume(lanes, _kafka_engines(kafka, store, stop, lanes), stop, ready)
+
+
+def _consume(
+    lanes: Lanes, opening: AbstractContextManager[list[Engine]], stop: threading.Event, ready: Callable[[], None]
+) -> None:
     report = Report(lanes)
     try:
-        with _engines(path, store, stop, lanes, AGE) as engines:
+        with opening as engines:
             ready()
             _run(engines, Engine.run, stop, report)
     except Stopped:
@@ -78,13 +103,26 @@ def drain_spool(path: Path, store: Store, stop: threading.Event) -> Lanes:
             if stop.is_set():
                 raise Stopped(f"sync of {path}")
 
-    with _engines(path, store, stop, lanes, 0.0) as engines:
+    with _spool_engines(path, store, stop, lanes, 0.0) as engines:
         _run(engines, lane, stop, Report(lanes))
     return lanes
 
 
 @contextmanager
-def _engines(path: Path, store: Store, stop: threading.Event, lanes: Lanes, age: float) -> Iterator[list[Engine]]:
+def _kafka_engines(kafka: Kafka, store: Store, stop: threading.Event, lanes: Lanes) -> Iterator[list[Engine]]:
+    retry = Retry(stop, lambda: None)
+    retry("make the store's tables", lambda: migrate(store))
+    with ExitStack() as sources:
+        engines = []
+        for name, telemetry in lanes.items():
+            source = retry(f"find the topic of {name}", partial(KafkaSource, kafka, name, store, telemetry))
+            sources.callback(source.close)
+            engines.append(Engine(name, source, store, stop, telemetry))
+        yield engines
+
+
+@contextmanager
+def _spool_engines(path: Path, store: Store, stop: threading.Event, lanes: Lanes, age: float) -> Iterator[list[Engine]]:
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "consumer.lock").open("a")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from functools import partial
 
-from runtide_consumers._errors import ParseError
-from runtide_consumers.batch import Batch, container, ledger_rows
+from runtide_consumers._errors import Fenced, ParseError
+from runtide_consumers.batch import Batch, container, fence, ledger_rows
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.failpoints import failpoint
 from runtide_consumers.known import Known
@@ -15,6 +16,8 @@ from runtide_consumers.rejects import find_poison, write_rejects
 from runtide_consumers.retry import Retry
 from runtide_consumers.source import Source
 from runtide_consumers.telemetry import Telemetry
+
+log = logging.getLogger("runtide.consumer")
 
 # Seconds between two polls that found nothing; longer when polls take long: they get a twentieth of a core.
 _PAUSE = 0.05
@@ -39,6 +42,7 @@ class Engine:
         self._stop = stop
         self._telemetry = telemetry
         self._known = Known(store, stream)
+        self._tenure = 0
         self._retry = Retry(stop, self._count_retry)
 
     def run(self) -> None:
@@ -57,7 +61,8 @@ class Engine:
     #                          └─ poison ─┘
     #
     # A crash anywhere before the commit: the next start polls the same batch again, with the same token, and every
-    # step after the intent is one that the store does once per token.
+    # step after the intent is one that the store does once per token. Whoever comes late, after the token is forgotten,
+    # is refused by the ledger.
     def step(self) -> bool:
         """Move one batch, if there is one.
 
@@ -67,12 +72,21 @@ class Engine:
         batch = self._source.poll()
         if batch is None:
             return False
+        try:
+            self._move(batch)
+        except Fenced as error:
+            log.warning("%s: a batch is given up, its partition may be another consumer's: %s", self.stream, error)
+            self._telemetry.fenced += 1
+            self._source.reset()
+        return True
+
+    def _move(self, batch: Batch) -> None:
+        if batch.tenure != self._tenure:
+            self._known, self._tenure = Known(self._store, self.stream), batch.tenure
         if batch.rebuilt:
             self._telemetry.replays += 1
         else:
             batch = self._without_duplicates(batch)
-            self._source.intend(batch)
-        failpoint("after_intent")
         batch = self._insert(batch)
         failpoint("after_insert")
         self._retry("write dead letters", partial(write_rejects, self._store, batch))
@@ -81,7 +95,6 @@ class Engine:
         self._source.commit(batch)
         self._known.add(batch)
         self._count(batch)
-        return True
 
     def _without_duplicates(self, batch: Batch) -> Batch:
         found = self._retry("read the ledger", partial(self._known.duplicates, batch))
@@ -89,25 +102,27 @@ class Engine:
         return batch.without(found)
 
     def _insert(self, batch: Batch) -> Batch:
-        """Insert a batch less its poison."""
-        while batch.records:
+        """Insert a batch less its poison; returns it so."""
+        while True:
             try:
                 self._retry("insert into the store", partial(self._try_insert, batch), parse_errors_too=False)
-                break
+                return batch
             except ParseError:
                 poison = self._retry("look for records that do not parse", partial(find_poison, self._store, batch))
             if not poison:
                 # The bytes are sound, so a view objects: as with any other trouble of the store, nothing is skipped.
                 self._retry("insert into the store, whose views object", partial(self._try_insert, batch))
-                break
+                return batch
             batch = batch.without(poison)
-            self._source.intend(batch)
-        return batch
 
     def _try_insert(self, batch: Batch) -> None:
-        body = container(batch, batch.records)
-        self._store.insert(f"landing_{batch.stream}", body, batch.token)
-        self._telemetry.bytes += len(body)
+        # Made before the intent is noted: between that and the insert nothing should take time.
+        body = container(batch, batch.records) if batch.records else b""
+        self._source.intend(batch)
+        failpoint("after_intent")
+        if body:
+            self._store.insert(f"landing_{batch.stream}", body, batch.token, fence(batch))
+            self._telemetry.bytes += len(body)
 
     def _write_ledger(self, batch: Batch) -> None:
         rows = list(ledger_rows(batch))

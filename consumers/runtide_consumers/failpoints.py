@@ -1,16 +1,24 @@
-"""A way for tests to end the process at an exact place."""
+"""A way for tests to end or to stop the process at an exact place."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 _reached: dict[str, int] = {}
 
 
 def failpoint(name: str) -> None:
-    """Exit at once, as a crash would, when RUNTIDE_FAILPOINT is `name` or `name:N` and this is the N-th time here."""
-    wanted, _, count = os.environ.get("RUNTIDE_FAILPOINT", "").partition(":")
+    """Exit at once, as a crash would, when RUNTIDE_FAILPOINT is `name` or `name:N` and this is the N-th time here.
+
+    With `name:N:stop` the process stops instead, as by SIGSTOP, until somebody sends SIGCONT.
+    """
+    wanted, _, rest = os.environ.get("RUNTIDE_FAILPOINT", "").partition(":")
     if wanted == name:
+        count, _, action = rest.partition(":")
         _reached[name] = _reached.get(name, 0) + 1
         if _reached[name] == int(count or 1):
-            os._exit(41)
+            if action == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            else:
+                os._exit(41)

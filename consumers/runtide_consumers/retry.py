@@ -1,4 +1,4 @@
-"""Asking the store again until it does what it is asked."""
+"""Asking again until the other side does what it is asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from runtide_consumers._errors import ParseError, Stopped, StoreError
+from runtide_consumers._errors import ParseError, Stopped, Unavailable
 
 log = logging.getLogger("runtide.consumer")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Retry:
-    """Repeats requests to the store, for ever, with growing pauses.
+    """Repeats requests to the store or to Kafka, for ever, with growing pauses.
 
     Args:
         stop: Ends the waiting.
@@ -36,7 +36,7 @@ class Retry:
 
         Args:
             what: The request, for the log.
-            action: May be called again after a StoreError, whatever the store made of it.
+            action: May be called again after an error, whatever the other side made of it.
             parse_errors_too: Repeat also what the store says it cannot parse.
 
         Raises:
@@ -47,7 +47,7 @@ class Retry:
         while True:
             try:
                 return action()
-            except StoreError as error:
+            except Unavailable as error:
                 if isinstance(error, ParseError) and not parse_errors_too:
                     raise
                 self._failed()

@@ -10,8 +10,9 @@ from runtide_consumers.batch import Batch
 class Source(Protocol):
     """One stream's records, in batches; used by one thread.
 
-    A source keeps two things where they survive a crash: how far each partition is done, and at most one *intent*, the
-    batch that is being inserted. The first batch after a start is the intent's, if there is one.
+    A source keeps two things where they survive a crash: how far each partition is done, and per partition at most one
+    *intent*, the batch that is being inserted. The first batch of a partition after a start is the intent's, if there
+    is one.
     """
 
     def poll(self) -> Batch | None:
@@ -27,9 +28,19 @@ class Source(Protocol):
     def intend(self, batch: Batch) -> None:
         """Note, durably, that this batch will be inserted; replaces an earlier note. What it excludes is part of it.
 
-        Kafka: commit(offset = first, metadata = "v1:first-next;x=offsets"). Not called for a rebuilt batch, unless
-        what it excludes changed.
+        Called before every try of the insert, also of a rebuilt batch: whoever shares the source shows by it that the
+        partition is still theirs.
+
+        Raises:
+            Fenced: It is not, or nobody can tell.
         """
 
     def commit(self, batch: Batch) -> None:
-        """Note, durably and in one step, that the batch is in the store and that nothing is intended any more."""
+        """Note, durably and in one step, that the batch is in the store and that nothing is intended any more.
+
+        Raises:
+            Fenced: That could not be noted.
+        """
+
+    def reset(self) -> None:
+        """Forget everything that was read; the next poll begins from what is noted, as after a start."""

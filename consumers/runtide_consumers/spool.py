@@ -111,6 +111,11 @@ class SpoolSource:
             took = time.monotonic() - self._polled
             self._age = max(self._shortest_age, min(took, _LONGEST_AGE))
 
+    def reset(self) -> None:
+        """See `Source.reset`."""
+        self._resumed = False
+        self._waiting.clear()
+
     def _tails(self) -> Iterator[_Tail]:
         for writer in self._spool.writers():
             try:

@@ -31,14 +31,20 @@ class Token:
 
 @dataclass(frozen=True)
 class Insert:
-    """An INSERT whose data follows: the statement up to the file clause, after it, and where the data starts."""
+    """An INSERT whose data follows: the statement up to the file clause, after it, and where the data starts.
+
+    In `INSERT … SELECT … FROM input('structure') … FORMAT F` the data is a table function; `source` is then F.
+    """
 
     before: bytes
     after: bytes
     data_start: int
+    source: str = ""
 
     def reading(self, path: str) -> bytes:
         """The same INSERT, taking its data from a file."""
+        if self.source:
+            return self.before + f"file('{path}', {self.source}, ".encode() + self.after
         return self.before + f" FROM INFILE '{path}' COMPRESSION 'none' ".encode() + self.after
 
 
@@ -85,6 +91,8 @@ def find_insert(head: bytes, whole: bool) -> Insert | None:
         following = next(stream, None)
         depth += (token.word in (b"(", b"{")) - (token.word in (b")", b"}"))
         if depth == 0 and token.kind == "word":
+            if token.word == b"SELECT":
+                return _find_input(head, stream, following, whole)
             if token.word in _PLAIN_INSERT:
                 return None
             if token.word in (b"SETTINGS", b"VALUES", b"FORMAT") and cut is None:
@@ -94,6 +102,24 @@ def find_insert(head: bytes, whole: bool) -> Insert | None:
             if token.word == b"FORMAT" and following is not None and following.kind == "word":
                 start = _data_start(head, following.end, whole)
                 return None if start is None else Insert(head[:cut], head[cut : following.end], start)
+        token = following
+    return None
+
+
+def _find_input(head: bytes, stream: Iterator[Token], token: Token | None, whole: bool) -> Insert | None:
+    """The data of an INSERT that selects from input(), from behind its SELECT."""
+    depth, place = 0, None
+    while token is not None:
+        following = next(stream, None)
+        depth += (token.word in (b"(", b"{")) - (token.word in (b")", b"}"))
+        if following is not None and place is None and token.word == b"INPUT" and following.word == b"(":
+            place = (token.start, following.end)
+        if depth == 0 and token.word == b"FORMAT" and following is not None and following.kind == "word":
+            start = _data_start(head, following.end, whole)
+            if start is None or place is None:
+                return None
+            name = quote(head[following.start : following.end].decode())
+            return Insert(head[: place[0]], head[place[1] : token.start], start, name)
         token = following
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 # Settings of ours under the prefix that else stands for properties of the client library.
 _OWN = ("RUNTIDE_KAFKA_CONFIG", "RUNTIDE_KAFKA_TOPIC_PREFIX", "RUNTIDE_KAFKA_GROUP")
@@ -39,7 +40,7 @@ class Kafka:
     registry: str = field(default="", repr=False)
 
     @property
-    def client(self) -> dict[str, object]:
+    def client(self) -> dict[str, Any]:
         """Properties that every client of the cluster starts with."""
         return {"bootstrap.servers": self.servers, "client.id": "runtide", **self.properties}
 

@@ -1,0 +1,260 @@
+"""Kafka as a source: one stream's topic, shared by as many consumers as there are in its group."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from runtide_consumers._errors import Fenced, SourceError, StoreError
+from runtide_consumers.announced import Announced
+from runtide_consumers.batch import Batch
+from runtide_consumers.clickhouse import Store
+from runtide_consumers.intents import decode_intent
+from runtide_consumers.partitions import FULL_BYTES, Message, Partition, intent_of
+from runtide_consumers.telemetry import Telemetry
+from runtide_schemas import Kafka
+
+log = logging.getLogger("runtide.consumer")
+
+# Seconds that a batch waits to become full; up to a second with many partitions or long inserts.
+AGE = 0.4
+_LONGEST_AGE = 1.0
+# An insert costs some 40 ms however small it is: of the time between two batches of a partition, this part at most.
+_SHARE = 0.5
+# Bytes that are held at most, beyond one fetch; reading pauses there.
+_HELD_BYTES = 4 * FULL_BYTES
+_CHUNK = 2000
+# Seconds that a call to the broker may take; after that it is as if it had failed.
+_TIMEOUT = 10.0
+# Seconds between two tries after trouble with the broker or the store, between two looks at the lag.
+_PAUSE, _LOOK = 0.5, 1.0
+# Seconds between two lines about the same trouble.
+_ALARM = 30.0
+
+_PROPERTIES: dict[str, object] = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 15_000,
+    "heartbeat.interval.ms": 2_000,
+    # A fetch that waits for bytes spares the broker; what it adds to a point's way is a part of the batch's age.
+    "fetch.wait.max.ms": 100,
+    "fetch.min.bytes": 262_144,
+    "fetch.max.bytes": 16 << 20,
+    "fetch.message.max.bytes": 8 << 20,
+    "queued.max.messages.kbytes": 16 << 10,
+    "check.crcs": True,
+}
+# KIP-848: the broker decides on assignment and timeouts.
+_NOT_WITH_KIP_848 = ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
+
+# How far the ledger goes, from an offset on.
+_DONE = """
+SELECT max(next_offset) FROM `{database}`.ledger
+WHERE stream = {{stream:String}} AND source = {{source:String}} AND partition = {{partition:Int64}}
+    AND first_offset >= {{offset:Int64}}
+"""
+
+
+class KafkaSource:
+    """One stream's topic.
+
+    Args:
+        kafka: The cluster.
+        stream: Name of the stream.
+        store: Whose ledger says what is done.
+        telemetry: Gets the lag.
+
+    Raises:
+        SourceError: The broker does not answer, or has no such topic; may be tried again.
+    """
+
+    def __init__(self, kafka: Kafka, stream: str, store: Store, telemetry: Telemetry) -> None:
+        self._topic = kafka.topic(stream)
+        self._stream = stream
+        self._store = store
+        self._telemetry = telemetry
+        self._properties = _properties(kafka, stream)
+        self._source = _topic_id(kafka, self._topic)
+        self._announced = Announced(kafka, stream)
+        self._partitions: dict[int, Partition] = {}
+        # Partitions that came and of which is not known yet where to begin.
+        self._new: set[int] = set()
+        self._tenure = 0
+        self._paused = False
+        self._polled = 0.0
+        self._took = 0.0
+        self._looked = 0.0
+        self._alarmed: dict[str, float] = {}
+        self._consumer = self._subscribe()
+
+    def poll(self) -> Batch | None:
+        """See `Source.poll`."""
+        self._fetch()
+        self._settle()
+        self._measure()
+        self._polled = time.monotonic()
+        age = min(_LONGEST_AGE, max(AGE, self._took * self._active() / _SHARE))
+        for partition in sorted(self._partitions.values(), key=lambda p: p.since):
+            if self._is_due(partition, age) and (batch := partition.build()):
+                return replace(batch, tenure=self._tenure)
+        return None
+
+    def intend(self, batch: Batch) -> None:
+        """See `Source.intend`; also serves the group, so that a long outage of the store costs no partition."""
+        self._fetch()
+        self._note(batch, batch.ranges[0].first, intent_of(batch).encode())
+
+    def commit(self, batch: Batch) -> None:
+        """See `Source.commit`."""
+        part = batch.ranges[0]
+        self._note(batch, part.next, "")
+        self._partitions[part.partition].done(part.next)
+        self._took = 0.8 * self._took + 0.2 * (time.monotonic() - self._polled)
+
+    def reset(self) -> None:
+        """See `Source.reset`."""
+        self._fetch()  # serves the callbacks, if partitions were taken away
+        self._new |= self._partitions.keys()
+        self._partitions.clear()
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self._consumer.close()
+
+    def _subscribe(self) -> Consumer:
+        consumer = Consumer(self._properties, logger=log)
+        consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        return consumer
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Where each begins is found out in `_settle`: nothing is read until then.
+        numbers = [partition.partition for partition in partitions]
+        consumer.incremental_assign(partitions)
+        consumer.pause(partitions)
+        self._new.update(numbers)
+        self._tenure += 1
+        log.info("%s: partitions %s came", self._topic, numbers)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = {partition.partition for partition in partitions}
+        for number in numbers:
+            self._partitions.pop(number, None)
+        self._new -= numbers
+        consumer.incremental_unassign(partitions)
+        log.info("%s: partitions %s went", self._topic, sorted(numbers))
+
+    def _fetch(self) -> None:
+        """Read what there is, within bounds, and serve the group."""
+        full = sum(partition.bytes for partition in self._partitions.values()) >= _HELD_BYTES
+        if full != self._paused and self._partitions:
+            owned = [TopicPartition(self._topic, number) for number in self._partitions]
+            (self._consumer.pause if full else self._consumer.resume)(owned)
+            self._paused = full
+        for message in self._consumer.consume(_CHUNK, 0.0):
+            if error := message.error():
+                self._complain(f"cannot read {self._topic}: {error}")
+            elif partition := self._partitions.get(message.partition() or 0):
+                partition.add(Message(message.offset() or 0, message.timestamp()[1] * 1000, message.value() or b""))
+
+    def _settle(self) -> None:
+        """Find out where new partitions begin, and begin to read them."""
+        for number in sorted(self._new):
+            if time.monotonic() < self._alarmed.get("settle", 0.0):
+                return
+            try:
+                self._begin(number)
+            except (KafkaException, StoreError) as error:
+                self._complain(f"cannot find out where partition {number} of {self._topic} begins: {error}")
+                self._alarmed["settle"] = time.monotonic() + _PAUSE
+                return
+            self._new.discard(number)
+
+    def _begin(self, number: int) -> None:
+        (noted,) = self._consumer.committed([TopicPartition(self._topic, number)], _TIMEOUT)
+        offset = max(0, noted.offset)
+        intent = decode_intent(noted.metadata, noted.offset)
+        rows = self._store.query(
+            _DONE.format(database=self._store.database),
+            stream=self._stream, source=self._source, partition=number, offset=offset,
+        )  # fmt: skip
+        if (done := int(rows[0][0])) > offset:
+            if intent is None or done > intent.next:
+                log.warning(
+                    "%s: partition %d is noted at %d, but the ledger has it up to %d: going on there. To read messages "
+                    "again use `runtide dead-letters replay`; moving the group's offsets back has no effect",
+                    self._topic, number, offset, done,
+                )  # fmt: skip
+            offset, intent = done, None
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), _TIMEOUT)
+        if offset < low:
+            log.error("%s: messages %d to %d of partition %d are gone", self._topic, offset, low - 1, number)
+        elif offset > high:
+            log.error("%s: partition %d ends at %d, before %d: was it deleted?", self._topic, number, high, offset)
+        where = TopicPartition(self._topic, number, max(low, offset))
+        self._consumer.seek(where)
+        self._consumer.resume([where])
+        self._partitions[number] = Partition(self._stream, self._source, number, offset, intent, self._announced.find)
+
+    def _note(self, batch: Batch, offset: int, metadata: str) -> None:
+        number = batch.ranges[0].partition
+        partition = self._partitions.get(number)
+        if partition is None or partition.position != batch.ranges[0].first:
+            raise Fenced(f"partition {number} of {self._topic} went away")
+        try:
+            where = TopicPartition(self._topic, number, offset, metadata)
+            (noted,) = self._consumer.commit(offsets=[where], asynchronous=False)
+        except KafkaException as error:
+            raise Fenced(f"the broker did not take the offset {offset} of {self._topic} {number}: {error}") from error
+        if noted.error is not None:
+            raise Fenced(f"the broker refused the offset {offset} of {self._topic} {number}: {noted.error}")
+
+    def _active(self) -> int:
+        return sum(1 for partition in self._partitions.values() if partition.bytes)
+
+    def _is_due(self, partition: Partition, age: float) -> bool:
+        if (intent := partition.intent) is None:
+            return partition.is_due(age)
+        # The last messages of the intent's range may be gone; what counts is how far the topic was read.
+        (position,) = self._consumer.position([TopicPartition(self._topic, partition.number)])
+        return partition.has_read(intent.next) or int(position.offset) >= intent.next
+
+    def _measure(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK:
+            return
+        self._looked = now
+        lag = 0
+        for number, partition in self._partitions.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), cached=True)
+            lag += max(0, int(high) - partition.position)
+        self._telemetry.lag = lag
+
+    def _complain(self, text: str) -> None:
+        now = time.monotonic()
+        if now >= self._alarmed.get(text, 0.0):
+            self._alarmed = {text: now + _ALARM, "settle": self._alarmed.get("settle", 0.0)}
+            log.error("%s; trying again", text)
+
+
+def _properties(kafka: Kafka, stream: str) -> dict[str, object]:
+    own = dict(_PROPERTIES)
+    if kafka.properties.get("group.protocol", "classic") == "consumer":
+        own = {name: value for name, value in own.items() if name not in _NOT_WITH_KIP_848}
+    return {**own, **kafka.client, "group.id": f"{kafka.group}-{stream}"}
+
+
+def _topic_id(kafka: Kafka, topic: str) -> str:
+    """What tells this topic from another one that had its name."""
+    admin = AdminClient(kafka.client, logger=log)
+    try:
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT)[topic].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise SourceError(f"{kafka.servers} has no topic {topic}: create it with `runtide topics`") from error
+        raise SourceError(f"Kafka at {kafka.servers} does not answer: {error.args[0].str()}") from error
+    return str(described.topic_id)
