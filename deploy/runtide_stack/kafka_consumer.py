@@ -4,6 +4,7 @@ Where Kafka is comes from the settings (RUNTIDE_KAFKA…). While it is away this
 the stack works without it.
 """
 
+import socket
 import sys
 import time
 
@@ -13,11 +14,25 @@ from runtide_consumers.topics import Wishes, check_topics, make_topics
 from runtide_schemas import STREAMS, Kafka, KafkaSettingsError, find_kafka
 from runtide_stack.plan import WAITING
 
-_PAUSE = 5.0
+_PAUSE = 1.0
+
+
+def _listens(server: str) -> bool:
+    host, _, port = server.rpartition("/")[2].rpartition(":")  # PLAINTEXT://host:port is allowed
+    try:
+        with socket.create_connection((host.strip("[] "), int(port)), timeout=_PAUSE):
+            return True
+    except ValueError:
+        return True  # of another form, which the client understands
+    except OSError:
+        return False
 
 
 def _trouble(kafka: Kafka) -> str:
     """Why the topics cannot be used, or nothing."""
+    # The client's own tries take half a minute, in which nobody would know what the stack waits for.
+    if not any(map(_listens, kafka.servers.split(","))):
+        return f"nobody listens at {kafka.servers}"
     try:
         make_topics(kafka, Wishes())
     except ConsumerError as error:

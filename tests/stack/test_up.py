@@ -7,16 +7,31 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from confluent_kafka import Producer
 
+from runtide_schemas import STREAMS, encode, encode_entry, encode_header
 from runtide_stack.plan import answers
 
 Until = Callable[[Callable[[], object], str], None]
+
+
+HEADER = encode_header(STREAMS["metrics"])
+
+
+def message(writer: int) -> bytes:
+    """A record with one point."""
+    fields = {
+        "run_id": "e/p/run", "writer": writer, "seq": 0, "attempt": 1_700_000_000_000_000, "rank": 0, "ordered": True,
+        "keys": ["loss"], "steps": [0], "times": [1_700_000_000_000], "values": [0.5],
+    }  # fmt: skip
+    return encode(STREAMS["metrics"], fields)
 
 
 def _free_port() -> int:
@@ -57,6 +72,12 @@ class Stack:
             )
         return found
 
+    def writers(self) -> list[int]:
+        """Who has points in the store."""
+        sql = "SELECT DISTINCT writer FROM runtide.metrics ORDER BY writer FORMAT TSV"
+        answer = httpx.get(self.facts()["store_url"], params={"query": sql, "user": "reader"}, timeout=30)
+        return [int(line) for line in answer.raise_for_status().text.split()]
+
     def served(self) -> bool:
         facts = self.facts()
         try:
@@ -69,20 +90,27 @@ class Stack:
             return False
 
 
-@pytest.fixture
-def stack(tmp_path: Path, until: Until) -> Iterator[Stack]:
-    running = Stack(tmp_path / "stack")
+@contextmanager
+def running(folder: Path, until: Until, *options: str) -> Iterator[Stack]:
+    """A stack that is ready; leaves no process behind."""
+    stack = Stack(folder, *options)
     before: list[psutil.Process] = []
     try:
-        until(running.ready, f"the stack is ready: {running.log.read_text()}")
-        yield running
+        until(stack.ready, f"the stack is ready: {stack.log.read_text()}")
+        yield stack
     finally:
-        if running.process.poll() is None:
-            before = psutil.Process(running.process.pid).children(recursive=True)
-            running.process.terminate()
-            running.process.wait(60)
+        if stack.process.poll() is None:
+            before = psutil.Process(stack.process.pid).children(recursive=True)
+            stack.process.terminate()
+            stack.process.wait(60)
         for process in before:
             assert not process.is_running(), "a process was left behind"
+
+
+@pytest.fixture
+def stack(tmp_path: Path, until: Until) -> Iterator[Stack]:
+    with running(tmp_path / "stack", until) as one:
+        yield one
 
 
 def test_everything_answers_and_a_killed_part_comes_back_where_it_was(stack: Stack, until: Until) -> None:
@@ -136,3 +164,34 @@ def test_a_killed_supervisor_leaves_no_process(stack: Stack, until: Until) -> No
     (stack.dir / "stack.json").unlink()
     stack.start()
     until(stack.ready, "the folder can be used again")
+
+
+def test_three_ways_in_and_kafka_may_come_last(tmp_path: Path, until: Until, start_broker: Callable[..., Any]) -> None:
+    """The spool, HTTP and Kafka meet in one store; a Kafka that is away at the start is waited for, and said."""
+    port = _free_port()
+    with running(tmp_path / "stack", until, "--kafka", f"127.0.0.1:{port}", "--ingest-host", "0.0.0.0") as stack:
+        log = stack.dir / "logs" / "consumer-kafka.log"
+        assert f"the consumer-kafka waits for Kafka at 127.0.0.1:{port} (its log: {log})" in stack.log.read_text()
+        ingest = stack.facts()["ingest_url"]
+        token = (stack.dir / "ingest.token").read_text()
+        assert f"login http://{socket.gethostname()}:{ingest.rpartition(':')[2]}," in stack.log.read_text()
+        assert token not in stack.log.read_text()
+
+        folder = stack.dir / "spool" / f"{1:016x}"
+        draft = folder.with_name(".new")
+        draft.mkdir()
+        (draft / "closed").touch()
+        (draft / f"metrics-{0:020d}.seg").write_bytes(HEADER + encode_entry(message(1), 5))
+        draft.rename(folder)
+        headers = {"Authorization": f"Bearer {token}"}
+        body = HEADER + encode_entry(message(2), 5)
+        url = f"{ingest}/ingest/{2:016x}/metrics?offset=0&segment=1"
+        assert httpx.post(url, content=body, headers=headers).status_code == 200
+        until(lambda: stack.writers() == [1, 2], "what does not come by Kafka is there")
+
+        broker = start_broker(port=port)
+        until(lambda: "ready" in log.read_text().splitlines(), "Kafka's consumer is ready")
+        producer = Producer({"bootstrap.servers": broker.address})
+        producer.produce("runtide.metrics", message(3), f"e/p/run/{3:016x}")
+        assert producer.flush(30) == 0
+        until(lambda: stack.writers() == [1, 2, 3], "what comes by Kafka is there")
