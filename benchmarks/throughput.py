@@ -1,11 +1,13 @@
 """From log() to rows: how many points a second this machine carries, and what each stage costs.
 
-    python benchmarks/throughput.py [--keys N ...] [--rate POINTS] [--seconds N] [--producers N]
+    python benchmarks/throughput.py [--kafka] [--keys N ...] [--rate POINTS] [--seconds N] [--producers N]
 
-Real producers, a real consumer and a real store, all views and merges on. Producers log at a fixed rate, since the SDK
-drops rather than waits when asked for more than the machine has. Values are float32-born noise that never repeats: data
-that repeats compresses better and makes the store look cheaper. `log to rows` is every row in the store divided by the
-time from the first producer's start until the last row can be queried; CPU is core-seconds per million points.
+Real producers, a real consumer and a real store, all views and merges on; by the spool, or with --kafka through a
+broker on the same machine (`make kafka`). Producers log at a fixed rate, since the SDK drops rather than waits when
+asked for more than the machine has. Values are float32-born noise that never repeats: data that repeats compresses
+better and makes the store look cheaper. `log to rows` is every row in the store divided by the time from the first
+producer's first call until the last row can be queried; CPU is core-seconds per million points. `fresh` is, over all
+points of one key, the time from log() to the ledger's row, which is written after the points can be queried.
 """
 
 import argparse
@@ -18,11 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "kafka"))
+from broker import Broker
 
 DEFAULT_RATE = {1000: 1_200_000, 3: 600_000}
 
@@ -38,7 +42,7 @@ def produce(keys: int, rate: float, seconds: float) -> None:
     random = np.random.default_rng(int.from_bytes(os.urandom(8)))
     spent = logged = 0.0
     block = max(1, 50_000 // keys)
-    begin = time.perf_counter()
+    begin, began = time.perf_counter(), time.time()
     cpu = time.process_time()
     while (now := time.perf_counter()) - begin < seconds:
         if logged > rate * (now - begin):
@@ -53,40 +57,62 @@ def produce(keys: int, rate: float, seconds: float) -> None:
             run.log(step)
         logged += block * keys
     run.finish()
-    print(json.dumps({"logged": logged, "cpu": time.process_time() - cpu - spent}))
+    print(json.dumps({"logged": logged, "began": began, "cpu": time.process_time() - cpu - spent}))
 
 
 class Stack:
-    """A store and a consumer on a folder that is deleted at the end."""
+    """A store, a consumer and perhaps a broker on a folder that is deleted at the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kafka: bool, partitions: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
+        self.folder = folder
         self.password = secrets.token_hex(8)
         url = f"http://default:{self.password}@127.0.0.1:{self.port}/runtide"
         self.environment = {**os.environ, "RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url}
-        self.spool = folder / "spool"
+        self.broker = Broker(folder / "kafka") if kafka else None
+        arguments = ["consume"]
+        if self.broker:
+            self.environment["RUNTIDE_KAFKA"] = self.broker.address
+            arguments.append("--kafka")
+            topics = [sys.executable, "-m", "runtide", "topics", "--partitions", str(partitions)]
+            subprocess.run(topics, env=self.environment, check=True, stdout=subprocess.DEVNULL)
         store = ["runtide_stack.store", "--dir", str(folder / "store"), "--port", str(self.port)]
         self.store = self._start(*store, RUNTIDE_STORE_PASSWORD=self.password)
-        self.consumer = self._start("runtide_consumers", "consume", stdout=subprocess.PIPE)
+        self.consumer = self._start("runtide_consumers", *arguments, stdout=subprocess.PIPE)
         assert self.consumer.stdout is not None
         if self.consumer.stdout.readline() != b"ready\n":
-            raise SystemExit("the consumer did not start")
+            raise SystemExit(f"the consumer did not start: {(folder / 'stack.log').read_text()}")
 
     def _start(self, *module: str, stdout: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", *module]
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(command, env={**self.environment, **environment}, stdout=stdout, stderr=quiet)
+        with (self.folder / "stack.log").open("ab") as log:
+            return subprocess.Popen(command, env={**self.environment, **environment}, stdout=stdout or log, stderr=log)
 
     def ask(self, sql: str) -> list[str]:
         url = f"http://127.0.0.1:{self.port}/?user=default&password={self.password}&database=runtide"
         with urllib.request.urlopen(url, sql.encode(), timeout=300) as answer:
             return answer.read().decode().split("\t")
 
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU by stage so far."""
+        stages = {
+            "broker": self.broker.process if self.broker else None,
+            "consumer": self.consumer,
+            "store": self.store,
+        }
+        return {name: _cpu(process) for name, process in stages.items() if process}
+
+    def wire(self) -> int:
+        """Bytes of the topic of the points in the broker's log, 0 without a broker."""
+        return sum(path.stat().st_size for path in self.folder.glob("kafka/logs/runtide.metrics-*/*.log"))
+
     def stop(self) -> None:
         for process in (self.consumer, self.store):
             process.send_signal(signal.SIGTERM)
             process.wait()
+        if self.broker:
+            self.broker.stop()
         assert self.consumer.stdout is not None
         self.consumer.stdout.close()
 
@@ -96,46 +122,73 @@ def _cpu(process: subprocess.Popen[bytes]) -> float:
     return float(times.user + times.system)
 
 
-def measure(keys: int, rate: float, seconds: float, producers: int) -> dict[str, float]:
-    """One round: producers, until the spool is empty and all rows are there."""
+_FRESH = """
+SELECT quantile(0.5)(age), quantile(0.99)(age), max(age) FROM
+(
+    SELECT (toUnixTimestamp64Milli(l.inserted) - toUnixTimestamp64Milli(m.time)) / 1000 AS age
+    FROM (SELECT writer, seq, time FROM metrics WHERE key = 'layer0/gradient_norm') AS m
+    ASOF JOIN (SELECT writer, first_seq, inserted FROM ledger WHERE stream = 'metrics' AND records > 0) AS l
+    ON m.writer = l.writer AND m.seq >= l.first_seq
+)
+FORMAT TSV
+"""
+
+
+def measure(keys: int, rate: float, options: argparse.Namespace) -> dict[str, float]:
+    """One round: producers, until all rows are there."""
     with tempfile.TemporaryDirectory() as folder:
-        stack = Stack(Path(folder))
+        stack = Stack(Path(folder), options.kafka, options.partitions)
         try:
-            before = {name: _cpu(process) for name, process in (("consumer", stack.consumer), ("store", stack.store))}
-            options = ["--produce", "--keys", str(keys), "--rate", str(rate / producers), "--seconds", str(seconds)]
-            command = [sys.executable, __file__, *options]
-            began = time.perf_counter()
+            before = stack.cpu()
+            arguments = [
+                "--keys",
+                str(keys),
+                "--rate",
+                str(rate / options.producers),
+                "--seconds",
+                str(options.seconds),
+            ]
+            command = [sys.executable, __file__, "--produce", *arguments]
             running = [
-                subprocess.Popen(command, env=stack.environment, stdout=subprocess.PIPE) for _ in range(producers)
+                subprocess.Popen(command, env=stack.environment, stdout=subprocess.PIPE)
+                for _ in range(options.producers)
             ]
             results = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
-            produced = time.perf_counter()
-            while any(stack.spool.glob("*/*.seg")):
+            began = min(result["began"] for result in results)
+            produced, logged = time.time(), sum(result["logged"] for result in results)
+            while (rows := int(stack.ask("SELECT count() FROM metrics")[0])) < logged and time.time() < produced + 300:
                 time.sleep(0.05)
-            ended = time.perf_counter()
-            spent = {name: _cpu(getattr(stack, name)) - value for name, value in before.items()}
-            rows, size, parts = (float(value) for value in stack.ask(
-                "SELECT (SELECT count() FROM metrics), sum(data_compressed_bytes), count() FROM system.parts "
+            ended = time.time()
+            spent = {name: value - before[name] for name, value in stack.cpu().items()}
+            size, parts = (float(value) for value in stack.ask(
+                "SELECT sum(data_compressed_bytes), count() FROM system.parts "
                 "WHERE database = 'runtide' AND table = 'metrics' AND active FORMAT TSV"))  # fmt: skip
+            median, late, latest = (float(value) for value in stack.ask(_FRESH))
+            wire = stack.wire()
         finally:
             stack.stop()
-    million = rows / 1e6
+    spent = {"producer": sum(result["cpu"] for result in results), **spent}
     return {
         "keys": keys,
-        "logged": sum(result["logged"] for result in results),
+        "logged": logged,
         "rows": rows,
         "log to rows, points/s": rows / (ended - began),
         "behind at the end, s": ended - produced,
-        "producer": sum(result["cpu"] for result in results) / million,
-        "consumer": spent["consumer"] / million,
-        "store": spent["store"] / million,
-        "bytes/point": size / rows,
+        **{f"{name}, core-s/M": value / rows * 1e6 for name, value in spent.items()},
+        "all, core-s/M": sum(spent.values()) / rows * 1e6,
+        "fresh, median, s": median,
+        "fresh, p99, s": late,
+        "fresh, max, s": latest,
+        "wire, bytes/point": wire / rows,
+        "stored, bytes/point": size / rows,
         "parts": parts,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kafka", action="store_true", help="through a broker on this machine")
+    parser.add_argument("--partitions", type=int, default=4, help="of the topic (default: %(default)s)")
     parser.add_argument("--keys", type=int, nargs="+", default=list(DEFAULT_RATE), help="keys a step; one round each")
     parser.add_argument("--rate", type=float, help="points a second, all producers together")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the producers log")
@@ -147,7 +200,7 @@ def main() -> None:
         return
     for keys in options.keys:
         rate = options.rate or DEFAULT_RATE.get(keys, 600_000)
-        for name, value in measure(keys, rate, options.seconds, options.producers).items():
+        for name, value in measure(keys, rate, options).items():
             print(f"{name:>24}  {value:>14,.0f}" if value >= 100 else f"{name:>24}  {value:>14.3f}")
         print()
 
