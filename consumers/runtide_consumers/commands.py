@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
 from functools import partial
 from pathlib import Path
 
+from runtide_consumers import logs
 from runtide_consumers._errors import ConsumerError, SetupError, SpoolBusy, Stopped, StoreError
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.consume import Lanes, consume_kafka, consume_spool, drain_spool
@@ -31,15 +33,23 @@ def consume(argv: list[str]) -> int:
         "--kafka", metavar="HOST:PORT", nargs="?", const="", help="a Kafka cluster (default: the one of RUNTIDE_KAFKA)"
     )
     parser.add_argument("--clickhouse", metavar="URL", help=_URL_HELP)
+    parser.add_argument(
+        "--metrics-port",
+        type=_port_number,
+        metavar="PORT",
+        default=os.environ.get("RUNTIDE_METRICS_PORT") or None,
+        help="answer /metrics, /healthz and /readyz on this port of all interfaces (RUNTIDE_METRICS_PORT; not at all)",
+    )
+    logs.add_option(parser)
     options = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.begin(options.log_format)
     try:
         store = _store(options.clickhouse)
         stop, ready = _stop_event(), partial(print, "ready", flush=True)
         if options.kafka is None:
-            consume_spool(options.spool or home() / "spool", store, stop, ready)
+            consume_spool(options.spool or home() / "spool", store, stop, ready, options.metrics_port)
         else:
-            consume_kafka(_kafka(options.kafka), store, stop, ready)
+            consume_kafka(_kafka(options.kafka), store, stop, ready, options.metrics_port)
     except (ConsumerError, AddressError, KafkaSettingsError) as error:
         print(f"runtide consume: {error}", file=sys.stderr)
         return 2
@@ -53,8 +63,9 @@ def sync(argv: list[str]) -> int:
         "path", nargs="?", type=Path, help="a spool folder, or a folder with one (default: RUNTIDE_DIR)"
     )
     parser.add_argument("--clickhouse", metavar="URL", help=_URL_HELP)
+    logs.add_option(parser)
     options = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logs.begin(options.log_format, logging.WARNING, "%(message)s")
     stop = _stop_event()
     try:
         spool = _spool_in(options.path or home())
@@ -73,6 +84,12 @@ def sync(argv: list[str]) -> int:
         print(f"runtide sync: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _port_number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} (or RUNTIDE_METRICS_PORT): give a number from 1 to 65535")
+    return int(text)
 
 
 def _check(store: Store) -> None:

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from runtide_consumers.clickhouse import Store
 from runtide_consumers.engine import Engine
 from runtide_consumers.kafka import KafkaSource
 from runtide_consumers.migrate import migrate
+from runtide_consumers.monitor import Health, serve
 from runtide_consumers.positions import Key, Positions
 from runtide_consumers.retry import Retry
 from runtide_consumers.spool import AGE, SpoolSource
@@ -37,7 +38,9 @@ WHERE source = {{source:String}} GROUP BY stream, partition
 Lanes = dict[str, Telemetry]
 
 
-def consume_spool(path: Path, store: Store, stop: threading.Event, ready: Callable[[], None]) -> None:
+def consume_spool(
+    path: Path, store: Store, stop: threading.Event, ready: Callable[[], None], metrics_port: int | None = None
+) -> None:
     """Bring a spool folder's records into the store until stopped.
 
     Args:
@@ -45,16 +48,19 @@ def consume_spool(path: Path, store: Store, stop: threading.Event, ready: Callab
         store: Where the records go.
         stop: Ends the work after the current batches.
         ready: Called once the store's tables are there and the spool was read.
+        metrics_port: Where to answer /metrics, /healthz and /readyz; None: nowhere.
 
     Raises:
         SpoolBusy, SetupError, MigrationError: A person must do something.
         Exception: What a lane raised.
     """
     lanes: Lanes = {name: Telemetry() for name in STREAMS}
-    _consume(lanes, _spool_engines(path, store, stop, lanes, AGE), stop, ready)
+    _consume(lanes, _spool_engines(path, store, stop, lanes, AGE), stop, ready, metrics_port)
 
 
-def consume_kafka(kafka: Kafka, store: Store, stop: threading.Event, ready: Callable[[], None]) -> None:
+def consume_kafka(
+    kafka: Kafka, store: Store, stop: threading.Event, ready: Callable[[], None], metrics_port: int | None = None
+) -> None:
     """Bring the records of Kafka's topics into the store until stopped; others may do so at the same time.
 
     Args:
@@ -62,23 +68,28 @@ def consume_kafka(kafka: Kafka, store: Store, stop: threading.Event, ready: Call
         store: Where the records go.
         stop: Ends the work after the current batches.
         ready: Called once the store's tables are there and the topics were found.
+        metrics_port: Where to answer /metrics, /healthz and /readyz; None: nowhere.
 
     Raises:
         SetupError, MigrationError: A person must do something.
         Exception: What a lane raised.
     """
     lanes: Lanes = {name: Telemetry() for name in STREAMS}
-    _consume(lanes, _kafka_engines(kafka, store, stop, lanes), stop, ready)
+    _consume(lanes, _kafka_engines(kafka, store, stop, lanes), stop, ready, metrics_port)
 
 
 def _consume(
-    lanes: Lanes, opening: AbstractContextManager[list[Engine]], stop: threading.Event, ready: Callable[[], None]
+    lanes: Lanes,
+    opening: AbstractContextManager[list[Engine]],
+    stop: threading.Event,
+    ready: Callable[[], None],
+    metrics_port: int | None,
 ) -> None:
-    report = Report(lanes)
+    report, health = Report(lanes), Health(lanes)
     try:
-        with opening as engines:
+        with nullcontext() if metrics_port is None else serve(metrics_port, health), opening as engines:
             ready()
-            _run(engines, Engine.run, stop, report)
+            _run(engines, Engine.run, stop, report, health)
     except Stopped:
         log.info("stopped while the store did not answer; nothing is lost")
     finally:
@@ -104,7 +115,7 @@ def drain_spool(path: Path, store: Store, stop: threading.Event) -> Lanes:
                 raise Stopped(f"sync of {path}")
 
     with _spool_engines(path, store, stop, lanes, 0.0) as engines:
-        _run(engines, lane, stop, Report(lanes))
+        _run(engines, lane, stop, Report(lanes), Health(lanes))
     return lanes
 
 
@@ -149,14 +160,16 @@ def _spool_engines(path: Path, store: Store, stop: threading.Event, lanes: Lanes
         try:
             spool.writers()
             yield [
-                Engine(name, SpoolSource(spool, positions, name, source, age), store, stop, telemetry)
+                Engine(name, SpoolSource(spool, positions, name, source, telemetry, age), store, stop, telemetry)
                 for name, telemetry in lanes.items()
             ]
         finally:
             positions.close()
 
 
-def _run(engines: list[Engine], lane: Callable[[Engine], None], stop: threading.Event, report: Report) -> None:
+def _run(
+    engines: list[Engine], lane: Callable[[Engine], None], stop: threading.Event, report: Report, health: Health
+) -> None:
     """Run every engine in a thread of its own until all have ended; the first error ends all and is raised."""
     errors: list[BaseException] = []
 
@@ -170,6 +183,7 @@ def _run(engines: list[Engine], lane: Callable[[Engine], None], stop: threading.
     threads = [threading.Thread(target=guarded, args=(e,), name=f"runtide-{e.stream}", daemon=True) for e in engines]
     for thread in threads:
         thread.start()
+    health.threads = threads
     while any(thread.is_alive() for thread in threads) and not stop.wait(0.1):
         report.tick()
     deadline = time.monotonic() + _GRACE

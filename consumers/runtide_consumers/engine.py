@@ -71,12 +71,15 @@ class Engine:
         """
         batch = self._source.poll()
         if batch is None:
+            self._telemetry.progressed = time.monotonic()
             return False
         try:
             self._move(batch)
+            self._telemetry.progressed = time.monotonic()
         except Fenced as error:
             log.warning("%s: a batch is given up, its partition may be another consumer's: %s", self.stream, error)
             self._telemetry.fenced += 1
+            self._telemetry.failed = time.monotonic()
             self._source.reset()
         return True
 
@@ -121,7 +124,9 @@ class Engine:
         self._source.intend(batch)
         failpoint("after_intent")
         if body:
+            started = time.monotonic()
             self._store.insert(f"landing_{batch.stream}", body, batch.token, fence(batch))
+            self._telemetry.inserts.add(time.monotonic() - started)
             self._telemetry.bytes += len(body)
 
     def _write_ledger(self, batch: Batch) -> None:
@@ -137,3 +142,4 @@ class Engine:
 
     def _count_retry(self) -> None:
         self._telemetry.retries += 1
+        self._telemetry.failed = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Any
 from runtide_consumers.batch import Batch, Range, Record, Reject
 from runtide_consumers.positions import Positions
 from runtide_consumers.reader import items, pread, read_entry, schema_finder
+from runtide_consumers.telemetry import Telemetry
 from runtide_consumers.writers import Segment, Spool, Writer
 from runtide_schemas import Damage
 
@@ -27,13 +28,17 @@ _LONGEST_AGE = 1.0
 
 @dataclass(frozen=True)
 class _Tail:
-    """Bytes [first, first + size) of one segment, beyond the writer's position; `ended`: no more will follow there."""
+    """Bytes [first, first + size) of one segment, beyond the writer's position.
+
+    `ended`: no more will follow there; `behind`: the same in all of the writer's segments.
+    """
 
     writer: Writer
     segment: Segment
     first: int
     size: int
     ended: bool
+    behind: int
 
 
 @dataclass
@@ -55,14 +60,18 @@ class SpoolSource:
         positions: The spool's positions.
         stream: Name of the stream.
         source: The spool's id.
+        telemetry: Gets the lag.
         age: Seconds that a batch waits to become full; 0 hands out what is there.
     """
 
-    def __init__(self, spool: Spool, positions: Positions, stream: str, source: str, age: float = AGE) -> None:
+    def __init__(
+        self, spool: Spool, positions: Positions, stream: str, source: str, telemetry: Telemetry, age: float = AGE
+    ) -> None:
         self._spool = spool
         self._positions = positions
         self._stream = stream
         self._source = source
+        self._telemetry = telemetry
         self._schema = schema_finder(stream)
         self._shortest_age = self._age = age
         self._since: float | None = None
@@ -81,6 +90,7 @@ class SpoolSource:
             if intent is not None:
                 return self._rebuild(intent)
         tails = list(self._tails())
+        self._telemetry.lag = sum(tail.behind for tail in tails)
         now = self._polled = time.monotonic()
         if not tails:
             self._since = None
@@ -131,13 +141,16 @@ class SpoolSource:
     def _tail(self, writer: Writer) -> _Tail | None:
         ended = writer.ended
         position = self._positions.get(self._stream, writer.id)
-        for segment in writer.segments.get(self._stream, []):
+        segments = writer.segments.get(self._stream, [])
+        for segment in segments:
             end = segment.base + segment.path.stat().st_size
             first = max(position, segment.base)
             if segment.following is None:
-                return _Tail(writer, segment, first, max(0, end - first), ended)
+                size = max(0, end - first)
+                return _Tail(writer, segment, first, size, ended, size)
             if first < (end := min(end, segment.following)):
-                return _Tail(writer, segment, first, end - first, ended=True)
+                behind = segments[-1].base + segments[-1].path.stat().st_size - first
+                return _Tail(writer, segment, first, end - first, True, behind)
         return None
 
     def _build(self, tails: list[_Tail]) -> Batch | None:

@@ -45,7 +45,7 @@ class Telemetry:
         lag: What is still to be read: messages of a topic, bytes of a spool.
         inserts: How long the store took for each insert.
         progressed: When the lane last finished a batch or found nothing to do (monotonic seconds).
-        failed: When the store last refused a request or did not answer (monotonic seconds).
+        failed: When a request last failed or a batch was given up (monotonic seconds).
     """
 
     batches: int = 0

@@ -21,6 +21,7 @@ from runtide_consumers.clickhouse import Store
 from runtide_consumers.consume import Lanes, drain_spool
 from runtide_consumers.positions import Positions
 from runtide_consumers.spool import SpoolSource
+from runtide_consumers.telemetry import Telemetry
 from runtide_consumers.writers import Spool
 from runtide_schemas import STREAMS, encode, encode_entry, encode_header, parse_address
 
@@ -140,7 +141,7 @@ class Reading:
     batches: list[Batch] = field(default_factory=list)
 
     def read(self, positions: Positions, stream: str = "metrics") -> "Reading":
-        source = SpoolSource(Spool(self.path), positions, stream, "f" * 16, age=0)
+        source = SpoolSource(Spool(self.path), positions, stream, "f" * 16, Telemetry(), age=0)
         while batch := source.poll():
             source.intend(batch)
             self.batches.append(batch)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from runtide_consumers.batch import container
 from runtide_consumers.positions import Positions
 from runtide_consumers.spool import FULL_BYTES, SpoolSource
+from runtide_consumers.telemetry import Telemetry
 from runtide_consumers.writers import Spool
 from runtide_schemas import STREAMS, encode, encode_header
 
@@ -22,7 +23,7 @@ Make = Callable[..., Any]
 
 
 def source_of(spool: Path, positions: Positions, **options: Any) -> SpoolSource:
-    return SpoolSource(Spool(spool), positions, "metrics", "f" * 16, **options)
+    return SpoolSource(Spool(spool), positions, "metrics", "f" * 16, Telemetry(), **options)
 
 
 def ends_of_entries(path: Path) -> list[int]:
