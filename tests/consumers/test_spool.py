@@ -239,6 +239,49 @@ def test_a_writer_on_another_host_ends_after_five_minutes_of_silence(
     assert ended_after(3)
 
 
+def test_a_writer_over_http_never_ends_by_silence(
+    writer: Make, spool: Path, positions: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes its bytes says when it ends: a client without a network for days comes back to the same folder."""
+    now = [1000.0]
+    monkeypatch.setattr(
+        "runtide_consumers.writers.time", type("Clock", (), {"monotonic": lambda: now[0], "time_ns": time.time_ns})
+    )
+    one = writer()
+    one.log(1)
+    (one.folder / "writer.json").write_text(json.dumps({"host": socket.gethostname(), "received": True}))
+    one.die()
+    folders = Spool(spool)
+    for _ in range(3):
+        now[0] += 1_000_000
+        assert not folders.writers()[0].ended
+    one.close()
+    now[0] += 1
+    assert folders.writers()[0].ended
+
+
+def test_a_folder_that_goes_never_looks_like_one_that_lives(
+    writer: Make, spool: Path, positions: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its files go, a folder has the mark of its end or no description: nobody appends to it over HTTP."""
+    one = writer()
+    one.log(1)
+    one.close()
+    unlink, seen = Path.unlink, []
+
+    def watched(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        seen.append({file.name for file in one.folder.iterdir()})
+
+    source = source_of(spool, positions, age=0)
+    batch = source.poll()
+    assert batch is not None
+    monkeypatch.setattr(Path, "unlink", watched)
+    source.commit(batch)
+    assert not one.folder.exists()
+    assert set() in seen and not [names for names in seen if "writer.json" in names and "closed" not in names]
+
+
 def test_an_entry_larger_than_a_batch_gets_one(writer: Make, reading: Any, positions: Positions) -> None:
     """A record beyond the size of a batch is delivered, and small ones around it too."""
     one = writer()
