@@ -41,7 +41,7 @@ def produce(keys: int, rate: float, seconds: float) -> None:
     run = runtide.init(project="throughput")
     random = np.random.default_rng(int.from_bytes(os.urandom(8)))
     spent = logged = 0.0
-    block = max(1, 50_000 // keys)
+    block = max(1, int(min(50_000, rate / 50)) // keys)
     begin, began = time.perf_counter(), time.time()
     cpu = time.process_time()
     while (now := time.perf_counter()) - begin < seconds:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from runtide_consumers._errors import Fenced, SourceError, StoreError
+from runtide_consumers._errors import Fenced, SourceError
 from runtide_consumers.announced import Announced
 from runtide_consumers.batch import Batch
 from runtide_consumers.clickhouse import Store
-from runtide_consumers.intents import decode_intent
+from runtide_consumers.intents import Intent, decode_intent
 from runtide_consumers.partitions import FULL_BYTES, Message, Partition, intent_of
+from runtide_consumers.retry import Retry
 from runtide_consumers.telemetry import Telemetry
 from runtide_schemas import Kafka
 
@@ -30,8 +32,8 @@ _HELD_BYTES = 4 * FULL_BYTES
 _CHUNK = 2000
 # Seconds that a call to the broker may take; after that it is as if it had failed.
 _TIMEOUT = 10.0
-# Seconds between two tries after trouble with the broker or the store, between two looks at the lag.
-_PAUSE, _LOOK = 0.5, 1.0
+# Seconds between two looks at the lag.
+_LOOK = 1.0
 # Seconds between two lines about the same trouble.
 _ALARM = 30.0
 
@@ -67,23 +69,23 @@ class KafkaSource:
         kafka: The cluster.
         stream: Name of the stream.
         store: Whose ledger says what is done.
+        retry: How to ask the broker and the store again.
         telemetry: Gets the lag.
 
     Raises:
         SourceError: The broker does not answer, or has no such topic; may be tried again.
     """
 
-    def __init__(self, kafka: Kafka, stream: str, store: Store, telemetry: Telemetry) -> None:
+    def __init__(self, kafka: Kafka, stream: str, store: Store, retry: Retry, telemetry: Telemetry) -> None:
         self._topic = kafka.topic(stream)
         self._stream = stream
         self._store = store
+        self._retry = retry
         self._telemetry = telemetry
         self._properties = _properties(kafka, stream)
-        self._source = _topic_id(kafka, self._topic)
+        self._source = topic_id(kafka, self._topic)
         self._announced = Announced(kafka, stream)
         self._partitions: dict[int, Partition] = {}
-        # Partitions that came and of which is not known yet where to begin.
-        self._new: set[int] = set()
         self._tenure = 0
         self._paused = False
         self._polled = 0.0
@@ -95,7 +97,6 @@ class KafkaSource:
     def poll(self) -> Batch | None:
         """See `Source.poll`."""
         self._fetch()
-        self._settle()
         self._measure()
         self._polled = time.monotonic()
         age = min(_LONGEST_AGE, max(AGE, self._took * self._active() / _SHARE))
@@ -119,8 +120,13 @@ class KafkaSource:
     def reset(self) -> None:
         """See `Source.reset`."""
         self._fetch()  # serves the callbacks, if partitions were taken away
-        self._new |= self._partitions.keys()
-        self._partitions.clear()
+        for number in sorted(self._partitions):
+            try:
+                self._consumer.seek(self._begin(number))
+            except KafkaException as error:
+                # It is going away: the callback comes with the next poll. Until then nothing of it is used.
+                log.warning("%s: partition %d cannot be read again: %s", self._topic, number, error)
+                del self._partitions[number]
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
@@ -132,21 +138,16 @@ class KafkaSource:
         return consumer
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Where each begins is found out in `_settle`: nothing is read until then.
-        numbers = [partition.partition for partition in partitions]
-        consumer.incremental_assign(partitions)
-        consumer.pause(partitions)
-        self._new.update(numbers)
         self._tenure += 1
-        log.info("%s: partitions %s came", self._topic, numbers)
+        consumer.incremental_assign([self._begin(partition.partition) for partition in partitions])
+        log.info("%s: partitions %s came", self._topic, [partition.partition for partition in partitions])
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        numbers = {partition.partition for partition in partitions}
+        numbers = [partition.partition for partition in partitions]
         for number in numbers:
             self._partitions.pop(number, None)
-        self._new -= numbers
         consumer.incremental_unassign(partitions)
-        log.info("%s: partitions %s went", self._topic, sorted(numbers))
+        log.info("%s: partitions %s went", self._topic, numbers)
 
     def _fetch(self) -> None:
         """Read what there is, within bounds, and serve the group."""
@@ -161,23 +162,23 @@ class KafkaSource:
             elif partition := self._partitions.get(message.partition() or 0):
                 partition.add(Message(message.offset() or 0, message.timestamp()[1] * 1000, message.value() or b""))
 
-    def _settle(self) -> None:
-        """Find out where new partitions begin, and begin to read them."""
-        for number in sorted(self._new):
-            if time.monotonic() < self._alarmed.get("settle", 0.0):
-                return
-            try:
-                self._begin(number)
-            except (KafkaException, StoreError) as error:
-                self._complain(f"cannot find out where partition {number} of {self._topic} begins: {error}")
-                self._alarmed["settle"] = time.monotonic() + _PAUSE
-                return
-            self._new.discard(number)
+    def _begin(self, number: int) -> TopicPartition:
+        """Find out where a partition begins, however long the broker or the store is away."""
+        offset, intent, low = self._retry(
+            f"find out where partition {number} of {self._topic} begins", partial(self._position, number)
+        )
+        self._partitions[number] = Partition(self._stream, self._source, number, offset, intent, self._announced.find)
+        return TopicPartition(self._topic, number, max(low, offset))
 
-    def _begin(self, number: int) -> None:
-        (noted,) = self._consumer.committed([TopicPartition(self._topic, number)], _TIMEOUT)
-        offset = max(0, noted.offset)
-        intent = decode_intent(noted.metadata, noted.offset)
+    def _position(self, number: int) -> tuple[int, Intent | None, int]:
+        """What is noted of a partition, and its first offset that is still there."""
+        where = TopicPartition(self._topic, number)
+        try:
+            (noted,) = self._consumer.committed([where], _TIMEOUT)
+            low, high = self._consumer.get_watermark_offsets(where, _TIMEOUT)
+        except KafkaException as error:
+            raise SourceError(str(error)) from error
+        offset, intent = max(0, noted.offset), decode_intent(noted.metadata, noted.offset)
         rows = self._store.query(
             _DONE.format(database=self._store.database),
             stream=self._stream, source=self._source, partition=number, offset=offset,
@@ -185,20 +186,16 @@ class KafkaSource:
         if (done := int(rows[0][0])) > offset:
             if intent is None or done > intent.next:
                 log.warning(
-                    "%s: partition %d is noted at %d, but the ledger has it up to %d: going on there. To read messages "
-                    "again use `runtide dead-letters replay`; moving the group's offsets back has no effect",
+                    "%s: partition %d is noted at %d, but the ledger has it up to %d: going on there. Moving a group's "
+                    "offsets back has no effect; `runtide dead-letters replay` brings what could not be used",
                     self._topic, number, offset, done,
                 )  # fmt: skip
             offset, intent = done, None
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), _TIMEOUT)
-        if offset < low:
+        if offset < low and noted.offset >= 0:
             log.error("%s: messages %d to %d of partition %d are gone", self._topic, offset, low - 1, number)
         elif offset > high:
             log.error("%s: partition %d ends at %d, before %d: was it deleted?", self._topic, number, high, offset)
-        where = TopicPartition(self._topic, number, max(low, offset))
-        self._consumer.seek(where)
-        self._consumer.resume([where])
-        self._partitions[number] = Partition(self._stream, self._source, number, offset, intent, self._announced.find)
+        return offset, intent, low
 
     def _note(self, batch: Batch, offset: int, metadata: str) -> None:
         number = batch.ranges[0].partition
@@ -237,7 +234,7 @@ class KafkaSource:
     def _complain(self, text: str) -> None:
         now = time.monotonic()
         if now >= self._alarmed.get(text, 0.0):
-            self._alarmed = {text: now + _ALARM, "settle": self._alarmed.get("settle", 0.0)}
+            self._alarmed = {text: now + _ALARM}
             log.error("%s; trying again", text)
 
 
@@ -248,7 +245,7 @@ def _properties(kafka: Kafka, stream: str) -> dict[str, object]:
     return {**own, **kafka.client, "group.id": f"{kafka.group}-{stream}"}
 
 
-def _topic_id(kafka: Kafka, topic: str) -> str:
+def topic_id(kafka: Kafka, topic: str) -> str:
     """What tells this topic from another one that had its name."""
     admin = AdminClient(kafka.client, logger=log)
     try:
