@@ -38,9 +38,9 @@ from starlette.routing import Route
 from runtide_consumers import logs
 from runtide_schemas import STREAMS
 from runtide_stack.errors import IngestError, StartError
+from runtide_stack.listening import listen
 from runtide_stack.mirror import Mirror
 from runtide_stack.secret import kept_secret
-from runtide_stack.store import listen
 
 _MAX_BODY, _MAX_DESCRIPTION = 16 << 20, 64 << 10
 _MAX_SPOOL = 10 << 30

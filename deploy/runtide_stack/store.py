@@ -13,6 +13,7 @@ import uvicorn
 from runtide_stack.engine import Engine
 from runtide_stack.errors import StartError
 from runtide_stack.gateway import Gateway
+from runtide_stack.listening import listen
 
 # Seconds that running statements get to finish after SIGTERM before they are killed.
 _GRACE = 3
@@ -27,27 +28,6 @@ class _Server(uvicorn.Server):
         killer = asyncio.get_running_loop().call_later(_GRACE, self.engine.kill)
         await super().shutdown(sockets)
         killer.cancel()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        StartError: The port is taken, or the address is not ours.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol left at 0 asyncio does not set TCP_NODELAY, and each answer waits 40 ms for an ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise StartError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another port with --port"
-        ) from error
-    return listener
 
 
 def serve(folder: Path, host: str, port: int, password: str) -> None:
