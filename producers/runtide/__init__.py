@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runtide import _api
 from runtide._api import Settings, define_metric, finish, init, log
 from runtide._errors import ConfigError, Error, QueryError, SettingsError, UsageError
+from runtide._login import login
 from runtide._run import Run
 from runtide._sql import sql
 
@@ -23,6 +24,7 @@ __all__ = [
     "finish",
     "init",
     "log",
+    "login",
     "run",
     "sql",
     "summary",

@@ -7,6 +7,7 @@ import os
 import re
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -33,14 +34,16 @@ class Backlog:
     Args:
         path: The folder, named after the writer.
         run_id: Path of the writer's run.
+        unlock: Lets go of the folder's lock, when there is nothing more to do in it.
 
     Attributes:
-        ended: Nothing is appended any more; set it before the last look at the files.
+        ended: Nothing is appended any more.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def __init__(self, path: Path, run_id: str, unlock: Callable[[], None]) -> None:
         self.path = path
         self.run_id = run_id
+        self.unlock = unlock
         self.writer = int(path.name, 16)
         self.ended = False
         self._partitions: dict[str, int] = {}
@@ -54,7 +57,7 @@ class Backlog:
         """See `Parcel.partition`; written down before anything is sent there."""
         if stream not in self._partitions:
             self._partitions[stream] = zlib.crc32(self.writer.to_bytes(8, "big")) % count
-            self._save()
+            self.save()
         return self._partitions[stream]
 
     def advance(self, stream: str, offset: int) -> None:
@@ -63,32 +66,51 @@ class Backlog:
             self._acked[stream] = offset
             self._dirty = True
 
+    def rewind(self, stream: str, offset: int) -> bool:
+        """See `Parcel.rewind`."""
+        first = min((segment.base for segment in self._segments().get(stream, [])), default=offset + 1)
+        if first <= offset:
+            self._acked[stream] = offset
+        return first <= offset
+
+    def description(self) -> bytes:
+        """See `Parcel.description`."""
+        return (self.path / "writer.json").read_bytes()
+
     def position(self, stream: str) -> int:
         """Offset in the stream before which everything has been acknowledged."""
         return self._acked.get(stream, 0)
 
-    def chunks(self) -> list[Chunk]:
-        """The next chunk of every stream that has one."""
-        ended = self.ended
+    def chunks(self, ended: bool) -> list[Chunk]:
+        """The next chunk of every stream that has one; none when the folder has ended: all was acknowledged."""
         found = [self._next(stream, segments, ended) for stream, segments in self._segments().items()]
         return [chunk for chunk in found if chunk is not None]
 
-    def tidy(self) -> bool:
-        """Delete what is done with, and write down how far it is; returns whether the folder is gone."""
-        ended, left, deleted = self.ended, False, False
+    def tidy(self, done: bool) -> None:
+        """Delete what was acknowledged and cannot grow, and write down how far it is.
+
+        Args:
+            done: The folder has ended and was acknowledged as a whole: it goes.
+        """
+        deleted = False
         for stream, segments in self._segments().items():
             for segment, following in zip_longest(segments, segments[1:]):
-                done = self.position(stream) >= segment.base + segment.path.stat().st_size
-                if done and (following or ended):
+                end = segment.base + segment.path.stat().st_size
+                if done or (following and self.position(stream) >= end):
                     segment.path.unlink()
                     deleted = True
-                else:
-                    left = True
-        if ended and not left and self._remove():
-            return True
-        if self._dirty and (deleted or time.monotonic() - self._saved >= _SAVE_INTERVAL):
-            self._save()
-        return False
+        if done:
+            self._remove()
+        elif self._dirty and (deleted or time.monotonic() - self._saved >= _SAVE_INTERVAL):
+            self.save()
+
+    def save(self) -> None:
+        """Write down how far it is, where there is room: a full disk must not keep the outbox from being emptied."""
+        draft = self.path / "forward.json.new"
+        with suppress(OSError):
+            draft.write_text(json.dumps({"partition": self._partitions, "acked": self._acked}))
+            draft.replace(self.path / "forward.json")
+        self._saved, self._dirty = time.monotonic(), False
 
     @property
     def is_unsaved(self) -> bool:
@@ -153,15 +175,14 @@ class Backlog:
         self._schemas[segment.path] = header.schema_json if header else known.schema_json if known else ""
         return header.size if header else 0
 
-    def _remove(self) -> bool:
+    def _remove(self) -> None:
         names = {entry.name for entry in os.scandir(self.path)}
         if not names <= _OWN_FILES:
-            return False
+            return
         # The lock goes last: without it a folder that could not be removed would look like one of another host.
         for name in sorted(names, key="lock".__eq__):
             (self.path / name).unlink(missing_ok=True)
         self.path.rmdir()
-        return True
 
     def _load(self) -> None:
         # Lost, everything is delivered once more: the consumer tells by the records' numbers.
@@ -169,12 +190,6 @@ class Backlog:
             state = json.loads((self.path / "forward.json").read_bytes())
             self._partitions = {str(stream): int(number) for stream, number in state["partition"].items()}
             self._acked = {str(stream): int(offset) for stream, offset in state["acked"].items()}
-
-    def _save(self) -> None:
-        draft = self.path / "forward.json.new"
-        draft.write_text(json.dumps({"partition": self._partitions, "acked": self._acked}))
-        draft.replace(self.path / "forward.json")
-        self._saved, self._dirty = time.monotonic(), False
 
 
 def _pread(path: Path, first: int, size: int) -> bytes:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 
 from runtide._errors import Error
+from runtide._forward_command import forward
+from runtide._login import command as login
 from runtide._sql import fetch
 
 _FORMATS = {
@@ -20,6 +22,9 @@ _FORMATS = {
 # Here, not with the commands: loading them all takes seconds.
 _SUMMARIES = {
     "consume": "bring a spool folder's records into the store, and go on",
+    "dead-letters": "list, show and replay what could not be used",
+    "forward": "deliver what waits in the outbox to Kafka or to a stack on another machine",
+    "login": "keep the token of a stack on another machine",
     "runs": "list the runs",
     "sql": "ask the store in SQL",
     "sync": "bring what a spool folder holds into the store, and end",
@@ -100,7 +105,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-_BUILT_IN: dict[str, Callable[[list[str]], int]] = {"runs": runs, "sql": sql}
+_BUILT_IN: dict[str, Callable[[list[str]], int]] = {"forward": forward, "login": login, "runs": runs, "sql": sql}
 
 
 def _plugins() -> dict[str, EntryPoint]:
@@ -121,5 +126,5 @@ def _names() -> list[str]:
 
 
 def _usage() -> str:
-    lines = "".join(f"  {name:10}{_SUMMARIES.get(name, '')}\n" for name in sorted(_names()))
+    lines = "".join(f"  {name:14}{_SUMMARIES.get(name, '')}\n" for name in sorted(_names()))
     return f"usage: runtide COMMAND [options]\n\n{lines}\n`runtide COMMAND --help` says more about each."

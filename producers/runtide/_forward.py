@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable
+import time
+from pathlib import Path
 
 from runtide._backlog import Backlog
+from runtide._leftovers import claim, writer_folders
 from runtide._link import Link, TroubleError
 from runtide._report import warn
 
@@ -13,34 +16,43 @@ _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
 # Seconds until the positions are written down though nothing more happens, or a stream that waits is tried again.
 _IDLE = 1.0
+# What dead writers left behind waits for what is logged now: a chunk of it in so many seconds.
+_LEFTOVER_PAUSE = 0.1
+# Seconds between two looks for it.
+_LOOK_INTERVAL = 30.0
 
 
 class Forwarder:
     """Delivers the folders of this process's writers through one link, from a thread of its own.
 
-    The thread lives as long as there is a folder to deliver.
+    The thread lives as long as there is such a folder. It also delivers, when it has nothing else to do, what writers
+    of this host left behind that are dead now: one folder at a time.
 
     Args:
         link: The way to the other side.
+        root: Where the folders are.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, root: Path) -> None:
         self._link = link
+        self._root = root
         self._lock = threading.Lock()
         self._wake = threading.Event()
         # Like `_wake`, but also ends the pause after trouble.
         self._hurry = threading.Event()
         self._changed = threading.Condition(self._lock)
-        # Folders, and how to unlock each when it is done with.
-        self._backlogs: dict[Backlog, Callable[[], None]] = {}
+        self._backlogs: list[Backlog] = []
+        self._leftover: Backlog | None = None
+        self._tried = ""
+        self._next_look = 0.0
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._pause = _SHORTEST_PAUSE
 
-    def add(self, backlog: Backlog, unlock: Callable[[], None]) -> None:
+    def add(self, backlog: Backlog) -> None:
         """Deliver a folder, as long as it grows and until it is empty; then unlock it."""
         with self._lock:
-            self._backlogs[backlog] = unlock
+            self._backlogs.append(backlog)
             if self._thread is None and not self._stopping:
                 # A daemon: a broker that hangs must not keep the process from ending.
                 self._thread = threading.Thread(target=self._work, name="runtide-forwarder", daemon=True)
@@ -66,8 +78,8 @@ class Forwarder:
 
     def abandon(self) -> None:
         """In a forked child: let go of the locks; the thread and its link are the parent's."""
-        for unlock in self._backlogs.values():
-            unlock()
+        for backlog in [*self._backlogs, *filter(None, [self._leftover])]:
+            backlog.unlock()
 
     def _rush(self) -> None:
         self._hurry.set()
@@ -87,7 +99,7 @@ class Forwarder:
                 self._link.close()
                 self._back_off()
                 continue
-            if rest is None or rest > 0:
+            if self._backlogs and (rest is None or rest > 0):
                 self._wake.wait(rest)
             self._wake.clear()
 
@@ -96,6 +108,12 @@ class Forwarder:
             if self._backlogs and not self._stopping:
                 return True
             self._link.close()  # before the next thread may use it
+            for backlog in self._backlogs:
+                backlog.save()
+                if backlog.ended:  # others may deliver it now
+                    backlog.unlock()
+            if self._leftover:
+                self._put_back(self._leftover)
             self._thread = None
             return False
 
@@ -107,14 +125,48 @@ class Forwarder:
     def _round(self) -> float | None:
         """Deliver a chunk of every stream; returns after how many seconds there is more to do, None when unknown."""
         rests = [self._deliver(backlog) for backlog in list(self._backlogs)]
+        if 0.0 not in rests:
+            rests.append(self._deliver_leftover())
         return min([rest for rest in rests if rest is not None], default=None)
+
+    def _deliver_leftover(self) -> float | None:
+        now = time.monotonic()
+        if self._leftover is None and now >= self._next_look:
+            self._leftover = self._claim()
+        if self._leftover is None:
+            self._next_look = max(self._next_look, now + _LOOK_INTERVAL)
+        elif self._deliver(self._leftover) == _IDLE:
+            # It waits for something that others may not need; its turn comes again.
+            self._put_back(self._leftover)
+            self._next_look = now + _LOOK_INTERVAL
+        else:
+            return _LEFTOVER_PAUSE
+        return self._next_look - now
+
+    def _claim(self) -> Backlog | None:
+        """The next folder whose writer was on this host and is dead."""
+        names = writer_folders(self._root)
+        for name in [n for n in names if n > self._tried] + [n for n in names if n <= self._tried]:
+            if backlog := claim(self._root / name, socket.gethostname()):
+                self._tried = name
+                return backlog
+        return None
+
+    def _put_back(self, backlog: Backlog) -> None:
+        self._leftover = None
+        backlog.save()
+        backlog.unlock()
 
     def _deliver(self, backlog: Backlog) -> float | None:
         try:
-            chunks = backlog.chunks()
+            ended = backlog.ended  # before the look at the files
+            chunks = backlog.chunks(ended)
             if chunks:
                 self._link.deliver(backlog, chunks, lambda: self._stopping)
-            if backlog.tidy():
+            elif ended:
+                self._link.finish(backlog)
+            backlog.tidy(done := ended and not chunks)
+            if done:
                 self._done(backlog)
                 return None
         except OSError as error:  # must not stop the other folders
@@ -128,6 +180,11 @@ class Forwarder:
         return _IDLE if chunks or backlog.is_unsaved else None
 
     def _done(self, backlog: Backlog) -> None:
+        if backlog is self._leftover:
+            self._leftover = None
+            backlog.unlock()
+            return
         with self._changed:
-            self._backlogs.pop(backlog)()
+            self._backlogs.remove(backlog)
             self._changed.notify_all()
+        backlog.unlock()

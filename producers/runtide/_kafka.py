@@ -103,6 +103,9 @@ class KafkaLink:
             self.close()
             raise TroubleError(f"{self.name} did not take records: {reasons[0]}")
 
+    def finish(self, parcel: Parcel) -> None:
+        """See `Link.finish`: the stream `runs` says it."""
+
     def close(self) -> None:
         """See `Link.close`."""
         producer, self._producer = self._producer, None
@@ -111,6 +114,7 @@ class KafkaLink:
             producer.poll(0)
             _mortalise(producer)
         self._partitions = {}
+        self._looked = -_LOOK_INTERVAL
 
     def _open(self) -> Producer:
         if self._producer is None:

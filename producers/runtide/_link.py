@@ -51,6 +51,12 @@ class Parcel(Protocol):
     def advance(self, stream: str, offset: int) -> None:
         """Everything of the stream before the offset has been acknowledged."""
 
+    def rewind(self, stream: str, offset: int) -> bool:
+        """Go back to an offset, from which on all has to be delivered again; False when that is no longer there."""
+
+    def description(self) -> bytes:
+        """Who writes, as JSON."""
+
 
 class Link(Protocol):
     """The way to the other side. Used by one thread.
@@ -69,6 +75,13 @@ class Link(Protocol):
 
         Raises:
             TroubleError: What was not acknowledged has to be delivered again, later.
+        """
+
+    def finish(self, parcel: Parcel) -> None:
+        """Say that everything of a parcel was acknowledged and nothing follows.
+
+        Raises:
+            TroubleError: It has to be said again, later.
         """
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from runtide import _platform
 from runtide._backlog import Backlog
 from runtide._forward import Forwarder
+from runtide._http import HttpLink
 from runtide._link import Link
 from runtide._report import say
 from runtide._settings import Settings
@@ -41,8 +42,8 @@ class Outbox:
         """Append the messages to the stream's segment with one write; they are delivered later."""
         self._spool.send(stream, messages)
         if self._backlog is None and self._spool.folder:
-            self._backlog = Backlog(self._spool.folder, self._run_id)
-            self._forwarder.add(self._backlog, self._spool.abandon)
+            self._backlog = Backlog(self._spool.folder, self._run_id, self._spool.abandon)
+            self._forwarder.add(self._backlog)
         self._forwarder.wake()
 
     def close(self, timeout: float = 0.0) -> None:
@@ -71,8 +72,8 @@ def open_transport(settings: Settings, writer: int, run_id: str) -> Transport:
 
 def destination(settings: Settings) -> str:
     """Where records go, in words."""
-    if settings.kafka:
-        return f"it goes to Kafka at {settings.kafka.servers}"
+    if settings.mode in ("kafka", "http"):
+        return f"it goes to {settings.kafka.servers if settings.kafka else settings.url}"
     return f"`runtide up` shows it; until then it waits in {settings.home}"
 
 
@@ -89,16 +90,18 @@ def _forwarder(settings: Settings) -> Forwarder:
         if not _installed:
             _installed = True
             _platform.after_fork_in_child(_become_child)
-        link = _link(settings)
-        return _forwarders.setdefault((settings.home, link.name), Forwarder(link))
+        link = open_link(settings)
+        return _forwarders.setdefault((settings.home, link.name), Forwarder(link, settings.home / "outbox"))
 
 
-def _link(settings: Settings) -> Link:
+def open_link(settings: Settings) -> Link:
+    """The way to the other side that the settings name."""
+    if settings.kafka is None:
+        return HttpLink(settings.url, settings.token)
     # Imported by the thread that calls init() and not by the forwarder: a child forked in the midst of an import
     # would wait for it for ever.
     from runtide._kafka import KafkaLink
 
-    assert settings.kafka is not None
     return KafkaLink(settings.kafka)
 
 

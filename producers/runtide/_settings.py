@@ -11,6 +11,7 @@ from typing import Any
 from runtide import _names
 from runtide._errors import SettingsError
 from runtide._report import warn
+from runtide._tokens import find_stack
 from runtide._values import utf8
 from runtide_schemas import Kafka, KafkaSettingsError, find_kafka, home
 
@@ -158,6 +159,12 @@ def _link(mode: str, environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
             return "kafka", {"kafka": kafka}
         if mode == "kafka":
             raise SettingsError("mode='kafka', but no cluster is named: set RUNTIDE_KAFKA=host:port")
+    if mode in ("online", "http"):
+        url, token = find_stack(environ)
+        if url:
+            return "http", {"url": url, "token": token}
+        if mode == "http":
+            raise SettingsError("mode='http', but no stack is named: `runtide login http://host:port`, or RUNTIDE_URL")
     return ("spool" if mode == "online" else mode), {}
 
 

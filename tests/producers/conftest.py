@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
 import runtide
 from runtide import _hooks, _outbox, _report
@@ -91,15 +92,24 @@ class Topics:
             [NewTopic(topic, partitions, 1, config=config) for topic in topics]
         ).values():
             made.result()
+        deadline = time.monotonic() + DEADLINE
+        while not all(map(self._is_ready, topics)):
+            assert time.monotonic() < deadline, topics
+            threading.Event().wait(0.02)
+
+    def _is_ready(self, topic: str) -> bool:
+        """A topic that was made is led by nobody for some milliseconds."""
+        found = self.admin.list_topics(timeout=DEADLINE).topics.get(topic)
+        if found is None:
+            return False
+        asked = self.admin.list_offsets({TopicPartition(topic, p): OffsetSpec.latest() for p in found.partitions})
+        try:
+            return all(offset.result() is not None for offset in asked.values())
+        except KafkaException:
+            return False
 
     def widen(self, name: str, partitions: int) -> None:
         for done in self.admin.create_partitions([NewPartitions(self.kafka.topic(name), partitions)]).values():
-            done.result()
-
-    def bound(self, name: str, max_bytes: int) -> None:
-        """Change the largest message that a topic takes."""
-        resource = ConfigResource("topic", self.kafka.topic(name), {"max.message.bytes": str(max_bytes)})
-        for done in self.admin.alter_configs([resource]).values():
             done.result()
 
     def messages(self, name: str) -> list[Message]:

@@ -1,0 +1,208 @@
+"""Runs that go to a real stack's /ingest: its spool becomes what the client's was."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+import runtide
+from runtide._cli import main
+from runtide._errors import SettingsError
+from runtide._settings import resolve
+
+DEADLINE = 60.0
+Until = Callable[[Callable[[], object], str], None]
+
+
+class Ingest:
+    """The process that takes records for a stack."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = self.launch()
+        self.token = (folder / "ingest.token").read_text().strip()
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "runtide_stack.ingest", "--dir", str(self.folder), "--port", str(self.port)]
+        with self.folder.with_suffix(".log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + DEADLINE
+        while not self._answers():
+            assert self.process.poll() is None and time.monotonic() < deadline
+            threading.Event().wait(0.02)
+        return self.process
+
+    def _answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def ingest(tmp_path: Path, home: Path) -> Iterator[Ingest]:
+    running = Ingest(tmp_path / "stack")
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def stack(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> Ingest:
+    """A stack that runs go to."""
+    monkeypatch.setenv("RUNTIDE_URL", ingest.url)
+    monkeypatch.setenv("RUNTIDE_TOKEN", ingest.token)
+    return ingest
+
+
+@pytest.fixture
+def arrived(stack: Ingest, spooled: Any) -> Any:
+    return type(spooled)(stack.folder)
+
+
+def test_a_run_arrives_in_the_stacks_spool(stack: Ingest, arrived: Any, home: Path, monkeypatch: Any) -> None:
+    """Byte by byte, in several segments, with the mark of the end; nothing stays on the client's disk."""
+    monkeypatch.setenv("RUNTIDE_SEGMENT_BYTES", "3000")
+    run = runtide.init(project="p")
+    for number in range(3000):
+        run.log({"a": float(number)})
+        if number % 500 == 0:
+            assert run.flush()
+    run.finish()
+    assert list((home / "outbox").iterdir()) == []
+    assert arrived.points() == [("a", step, float(step)) for step in range(3000)]
+    (writer,) = arrived.writers()
+    assert (writer / "closed").exists()
+    assert len(list(writer.glob("metrics-*.seg"))) > 2
+    assert json.loads((writer / "writer.json").read_text())["run_id"] == run.path
+    assert arrived.end()["sent"]["metrics"] == len(arrived.records("metrics"))
+
+
+def test_a_stack_that_is_killed_and_comes_back_gets_everything_once(
+    stack: Ingest, arrived: Any, home: Path, until: Until
+) -> None:
+    """kill -9 of the receiver in the midst of a run."""
+    run = runtide.init(project="p")
+    for number in range(2000):
+        run.log({"a": float(number)})
+        if number in (500, 1200):
+            until(lambda: arrived.writers() and arrived.points(), "something arrived")
+            stack.kill()
+        if number in (900, 1700):
+            stack.launch()
+        if number % 100 == 0:
+            assert run.flush()
+    run.finish()
+    assert list((home / "outbox").iterdir()) == []
+    assert arrived.points() == [("a", step, float(step)) for step in range(2000)]
+
+
+def test_bytes_that_the_stack_lost_are_sent_again(
+    stack: Ingest, arrived: Any, until: Until, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stack whose machine lost power has less than it had acknowledged."""
+    run = runtide.init(project="p")
+    run.log({"a": 0.0})
+    until(lambda: arrived.writers() and arrived.points(), "it arrived")
+    (path,) = arrived.writers()[0].glob("metrics-*.seg")
+    os.truncate(path, 10)
+    run.log({"a": 1.0})
+    run.finish()
+    assert arrived.points() == [("a", 0, 0.0), ("a", 1, 1.0)]
+
+
+def test_a_wrong_token_is_told_and_nothing_is_lost(
+    stack: Ingest, arrived: Any, home: Path, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The run ends in time; `runtide forward` delivers it with the right one."""
+    monkeypatch.setenv("RUNTIDE_TOKEN", "wrong-secret")
+    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "0.5")
+    run = runtide.init(project="p")
+    run.log({"a": 1.0})
+    began = time.monotonic()
+    run.finish()
+    assert time.monotonic() - began < 5
+    said = capfd.readouterr().err
+    assert "does not take our token" in said and "runtide login" in said and "wrong-secret" not in said
+    assert "bytes of default/p" in said
+    runtide._outbox.stop()
+    assert arrived.writers() == []
+    monkeypatch.setenv("RUNTIDE_TOKEN", stack.token)
+    assert main(["forward"]) == 0
+    assert arrived.points() == [("a", 0, 1.0)]
+    assert list((home / "outbox").iterdir()) == []
+
+
+def test_login_keeps_a_token_that_only_its_owner_can_read(
+    ingest: Ingest, home: Path, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By address; the last one logged in to is where runs go; others' eyes make it useless."""
+    assert runtide.login()
+    assert runtide.login(key="of-somebody-else")
+    assert not (home / "token.json").exists()
+    assert not runtide.login(key="wrong", host=ingest.url, verify=True)
+    assert not (home / "token.json").exists()
+    assert runtide.login(key=ingest.token, host=ingest.url + "/", verify=True)
+    assert runtide.login(key="a-key-in-an-old-script")
+    assert runtide.login(anonymous="must", relogin=False, verify=True)
+    assert stat.S_IMODE((home / "token.json").stat().st_mode) == 0o600
+    settings = resolve({})
+    assert (settings.mode, settings.url, settings.token) == ("http", ingest.url, ingest.token)
+    assert ingest.token not in repr(settings)
+    assert resolve({"mode": "offline"}).mode == "spool"
+    monkeypatch.setenv("WANDB_API_KEY", "for-somebody-else")
+    assert resolve({}).token == ingest.token
+    (home / "token.json").chmod(0o644)
+    assert resolve({}).mode == "spool"
+    assert "others can read it" in capfd.readouterr().err
+
+
+def test_login_never_asks_without_a_terminal(ingest: Ingest, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """No key, no kept token: a warning, False, and no network."""
+    assert not runtide.login(host="http://nowhere.invalid:1")
+    assert "runtide login http://nowhere.invalid:1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["somewhere", "ftp://a", "http://", "http://user:secret@host", "http://host:port"])
+def test_an_address_that_is_none_is_a_settings_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Said when the run begins, without the secret that may be in it."""
+    monkeypatch.setenv("RUNTIDE_URL", text)
+    with pytest.raises(SettingsError, match="RUNTIDE_URL") as error:
+        resolve({})
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(("mode", "names"), [("kafka", "RUNTIDE_KAFKA"), ("http", "RUNTIDE_URL")])
+def test_a_mode_without_an_address_is_a_settings_error(mode: str, names: str) -> None:
+    """The message names the setting."""
+    with pytest.raises(SettingsError, match=names):
+        resolve({"mode": mode})
+
+
+def test_the_command_login_takes_the_token_from_a_pipe(ingest: Ingest, home: Path) -> None:
+    """And says where runs go; a token that the stack does not take is not kept."""
+    command = [sys.executable, "-m", "runtide", "login", ingest.url]
+    wrong = subprocess.run(command, input="wrong\n", capture_output=True, text=True, timeout=DEADLINE)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "does not take our token" in wrong.stderr
+    right = subprocess.run(command, input=ingest.token + "\n", capture_output=True, text=True, timeout=DEADLINE)
+    assert (right.returncode, right.stdout) == (0, f"runs go to {ingest.url}\n"), right.stderr
+    assert json.loads((home / "token.json").read_text()) == {ingest.url: ingest.token}
