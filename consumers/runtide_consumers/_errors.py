@@ -5,6 +5,7 @@ ConsumerError
 │   └── SpoolBusy   another consumer works on the spool
 ├── MigrationError  the store's tables are not those that this version made
 ├── Stopped         somebody asked to stop while we waited
+├── NotReplayed     a dead letter cannot be replayed; the message says why
 ├── Fenced          the batch may be another reader's by now: nothing was done, begin again from what is noted
 └── Unavailable     the other side did not do what it was asked to; the same request may be sent again
     ├── SourceError Kafka did not
@@ -37,6 +38,10 @@ class Stopped(ConsumerError):
 
 class Fenced(ConsumerError):
     """The batch may be another reader's by now: nothing was done, begin again from what is noted."""
+
+
+class NotReplayed(ConsumerError):
+    """A dead letter cannot be replayed, and nothing was changed; the message says why."""
 
 
 class Unavailable(ConsumerError):

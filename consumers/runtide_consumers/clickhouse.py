@@ -42,9 +42,9 @@ _LATE = "the ledger has gone past this batch"
 _THROWN = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 
 # What ClickHouse answers when the bytes, or a schema that does not fit the table, are at fault: TYPE_MISMATCH and
-# its kin, ILLEGAL_COLUMN, CANNOT_PARSE_*, INCORRECT_DATA, STD_EXCEPTION (how Avro's own errors arrive).
+# its kin, ILLEGAL_COLUMN, CANNOT_PARSE_*, INCORRECT_DATA, AVRO_EXCEPTION (STD_EXCEPTION when the insert has no SELECT).
 # Views may fail with some of them too: only a probe can tell.
-_PARSE_CODES = frozenset({6, 15, 16, 26, 27, 32, 33, 38, 41, 44, 53, 69, 70, 72, 117, 128, 130, 131, 349, 1001})
+_PARSE_CODES = frozenset({6, 15, 16, 26, 27, 32, 33, 38, 41, 44, 53, 69, 70, 72, 117, 128, 130, 131, 349, 748, 1001})
 
 
 class Store:

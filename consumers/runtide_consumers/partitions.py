@@ -129,7 +129,7 @@ class Partition:
 
     def _take(self, message: Message, draft: _Draft, intent: Intent | None) -> bool:
         """Sort a message into the draft's records or rejects; False when the batch ends before it."""
-        read = _read(self.number, message)
+        read = read_message(self.number, message)
         if isinstance(read, Reject):
             draft.rejects.append(read)
             return True
@@ -185,7 +185,7 @@ def intent_of(batch: Batch) -> Intent:
     return Intent(part.first, part.next, known, poison)
 
 
-def _read(partition: int, message: Message) -> tuple[bytes, Record] | Reject:
+def read_message(partition: int, message: Message) -> tuple[bytes, Record] | Reject:
     """A message as a record, with the bytes in front that name its schema, or why it is none."""
     value = message.value
     try:
