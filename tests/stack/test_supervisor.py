@@ -172,3 +172,22 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"runtide up: the folder {tmp_path / 'file'} cannot be used (")
     assert answer.stderr.count("\n") == 1
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
+    """--ingest-host takes addresses of this machine only, and says so before anything is started."""
+    answer = up("--dir", str(tmp_path), "--ingest-host", "192.0.2.1")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("runtide up: cannot listen on 192.0.2.1 (")
+    assert answer.stderr.endswith("): give an address of this machine\n")
+
+
+def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
+    """The same number for two parts is said with the options to change."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    answer = up("--dir", str(tmp_path), "--ingest-port", port, "--store-port", port)
+    assert answer.returncode == 2
+    assert answer.stderr == (
+        f"runtide up: port {port} cannot serve two: give different ones with --port, --store-port, --ingest-port\n"
+    )
