@@ -14,8 +14,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from runtide._link import Chunk, Parcel, TroubleError
 from runtide._report import warn
-from runtide_schemas import Kafka, Stream
+from runtide_schemas import CodecError, Kafka, Stream, split
 from runtide_schemas.kafka import MAX_MESSAGE_BYTES, SCHEMAS
+from runtide_schemas.registry import Registry, RegistryError, frame
 
 _log = logging.getLogger("runtide.kafka")
 # May be overridden by RUNTIDE_KAFKA_<PROPERTY>.
@@ -85,6 +86,7 @@ class KafkaLink:
         self._partitions: dict[str, int] = {}
         self._looked = -_LOOK_INTERVAL
         self._announced: set[str] = set()
+        self._registry = Registry(kafka.registry) if kafka.registry else None
 
     def deliver(self, parcel: Parcel, chunks: list[Chunk], stopped: Callable[[], bool]) -> None:
         """See `Link.deliver`."""
@@ -98,6 +100,8 @@ class KafkaLink:
         except (KafkaException, BufferError) as error:
             self.close()
             raise TroubleError(f"{self.name}: {_text(error)}") from error
+        except RegistryError as error:
+            raise TroubleError(str(error)) from error
         failed = [self._settle(parcel, shipment) for shipment in shipments]
         if reasons := [reason for reason in failed if reason]:
             self.close()
@@ -190,7 +194,7 @@ class KafkaLink:
         try:
             self._open().produce(
                 shipment.topic,
-                entry.payload,
+                self._value(shipment, entry.payload),
                 f"{parcel.run_id}/{parcel.writer:016x}",
                 shipment.partition,
                 on_delivery=partial(shipment.report, number),
@@ -200,6 +204,16 @@ class KafkaLink:
             if error.args[0].code() not in _HOPELESS:
                 raise
             shipment.report(number, error.args[0], None)
+
+    def _value(self, shipment: _Shipment, payload: bytes) -> bytes:
+        """A record as it goes onto its topic: with a registry's number in front, where there is a registry."""
+        if self._registry is None or not shipment.chunk.schema_json:
+            return payload
+        try:
+            body = split(payload)[1]
+        except CodecError:  # readers put it to the dead letters
+            return payload
+        return frame(self._registry.register(shipment.topic, shipment.chunk.schema_json), body)
 
     def _settle(self, parcel: Parcel, shipment: _Shipment) -> str:
         """Advance the stream over what was taken or never will be; returns why it stopped before the end."""

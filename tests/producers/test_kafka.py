@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
 import runtide
 from runtide import _hooks
 from runtide_schemas import STREAMS
@@ -74,3 +79,43 @@ def test_several_runs_of_a_process_share_a_forwarder(topics: Any, home: Path) ->
     assert outbox(home) == []
     points = topics.points()
     assert len(points) == len(set(points)) == 201
+
+
+def test_with_a_registry_records_carry_its_numbers(
+    topics: Any,
+    home: Path,
+    start_registry: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    until: Until,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Confluent's client reads them; while the registry is away, records wait and nothing is lost."""
+    running = start_registry(auth="me:secret")
+    monkeypatch.setenv("RUNTIDE_SCHEMA_REGISTRY_URL", running.url)
+    running.kill()
+    topics.create()
+    run = runtide.init(project="p")
+    for number in range(100):
+        run.log({"a": float(number)})
+    assert run.flush()
+    said = ""
+
+    def is_told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return "cannot be reached" in said
+
+    until(is_told, "the registry's absence is told")
+    assert "secret" not in said
+    assert topics.messages("metrics") == []
+    running.start()
+    run.finish()
+    assert outbox(home) == []
+    config = {"url": running.url.replace("me:secret@", ""), "basic.auth.user.info": "me:secret"}
+    with SchemaRegistryClient(config) as client:
+        read = AvroDeserializer(client)
+        records = [
+            read(message.value(), SerializationContext(message.topic(), MessageField.VALUE))
+            for message in topics.messages("metrics")
+        ]
+    assert [value for record in records for value in record["values"]] == list(map(float, range(100)))
