@@ -87,6 +87,7 @@ class Engine:
         if batch.tenure != self._tenure:
             self._known, self._tenure = Known(self._store, self.stream), batch.tenure
         if batch.rebuilt:
+            log.info("%s: the batch %s of an earlier start is made again", self.stream, batch.ranges)
             self._telemetry.replays += 1
         else:
             batch = self._without_duplicates(batch)

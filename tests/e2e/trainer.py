@@ -3,7 +3,7 @@
     trainer.py JOURNAL SEED CALLS
 
 Each call is written to JOURNAL with os.write before it is made, and each drain of the SDK's sender thread to
-JOURNAL.drained once the spool has taken it.
+JOURNAL.drained once the spool has taken it. A file JOURNAL.stop ends it before its last call.
 """
 
 import json
@@ -50,3 +50,5 @@ with runtide.init(project="chaos", id=f"seed-{seed}") as run:
         run.log(data, step=step)
         if call % 20 == 0:
             time.sleep(0.001)
+        if call % 1000 == 0 and os.path.exists(f"{journal_path}.stop"):
+            break
