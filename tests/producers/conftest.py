@@ -1,6 +1,7 @@
 """A home of its own for every test, scripts in processes of their own, and a reader of spool folders."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -8,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -143,6 +146,54 @@ class Topics:
             for position, step in enumerate(record["steps"])
             for number, key in enumerate(record["keys"])
         ]
+
+
+class Ingest:
+    """The process that takes records for a stack."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = self.launch()
+        self.token = (folder / "ingest.token").read_text().strip()
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "runtide_stack.ingest", "--dir", str(self.folder), "--port", str(self.port)]
+        with self.folder.with_suffix(".log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + DEADLINE
+        while not self._answers():
+            assert self.process.poll() is None and time.monotonic() < deadline
+            threading.Event().wait(0.02)
+        return self.process
+
+    def _answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def ingest(tmp_path: Path, home: Path) -> Iterator[Ingest]:
+    running = Ingest(tmp_path / "stack")
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def stack(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> Ingest:
+    """A stack that runs go to."""
+    monkeypatch.setenv("RUNTIDE_URL", ingest.url)
+    monkeypatch.setenv("RUNTIDE_TOKEN", ingest.token)
+    return ingest
 
 
 @pytest.fixture

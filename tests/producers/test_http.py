@@ -2,17 +2,13 @@
 
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -25,60 +21,12 @@ DEADLINE = 60.0
 Until = Callable[[Callable[[], object], str], None]
 
 
-class Ingest:
-    """The process that takes records for a stack."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = self.launch()
-        self.token = (folder / "ingest.token").read_text().strip()
-
-    def launch(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "runtide_stack.ingest", "--dir", str(self.folder), "--port", str(self.port)]
-        with self.folder.with_suffix(".log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + DEADLINE
-        while not self._answers():
-            assert self.process.poll() is None and time.monotonic() < deadline
-            threading.Event().wait(0.02)
-        return self.process
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(f"{self.url}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 @pytest.fixture
-def ingest(tmp_path: Path, home: Path) -> Iterator[Ingest]:
-    running = Ingest(tmp_path / "stack")
-    yield running
-    running.kill()
-
-
-@pytest.fixture
-def stack(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> Ingest:
-    """A stack that runs go to."""
-    monkeypatch.setenv("RUNTIDE_URL", ingest.url)
-    monkeypatch.setenv("RUNTIDE_TOKEN", ingest.token)
-    return ingest
-
-
-@pytest.fixture
-def arrived(stack: Ingest, spooled: Any) -> Any:
+def arrived(stack: Any, spooled: Any) -> Any:
     return type(spooled)(stack.folder)
 
 
-def test_a_run_arrives_in_the_stacks_spool(stack: Ingest, arrived: Any, home: Path, monkeypatch: Any) -> None:
+def test_a_run_arrives_in_the_stacks_spool(stack: Any, arrived: Any, home: Path, monkeypatch: Any) -> None:
     """Byte by byte, in several segments, with the mark of the end; nothing stays on the client's disk."""
     monkeypatch.setenv("RUNTIDE_SEGMENT_BYTES", "3000")
     run = runtide.init(project="p")
@@ -97,7 +45,7 @@ def test_a_run_arrives_in_the_stacks_spool(stack: Ingest, arrived: Any, home: Pa
 
 
 def test_a_stack_that_is_killed_and_comes_back_gets_everything_once(
-    stack: Ingest, arrived: Any, home: Path, until: Until
+    stack: Any, arrived: Any, home: Path, until: Until
 ) -> None:
     """kill -9 of the receiver in the midst of a run."""
     run = runtide.init(project="p")
@@ -116,7 +64,7 @@ def test_a_stack_that_is_killed_and_comes_back_gets_everything_once(
 
 
 def test_bytes_that_the_stack_lost_are_sent_again(
-    stack: Ingest, arrived: Any, until: Until, capfd: pytest.CaptureFixture[str]
+    stack: Any, arrived: Any, until: Until, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A stack whose machine lost power has less than it had acknowledged."""
     run = runtide.init(project="p")
@@ -130,7 +78,7 @@ def test_bytes_that_the_stack_lost_are_sent_again(
 
 
 def test_a_wrong_token_is_told_and_nothing_is_lost(
-    stack: Ingest, arrived: Any, home: Path, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+    stack: Any, arrived: Any, home: Path, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The run ends in time; `runtide forward` delivers it with the right one."""
     monkeypatch.setenv("RUNTIDE_TOKEN", "wrong-secret")
@@ -152,7 +100,7 @@ def test_a_wrong_token_is_told_and_nothing_is_lost(
 
 
 def test_login_keeps_a_token_that_only_its_owner_can_read(
-    ingest: Ingest, home: Path, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+    ingest: Any, home: Path, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """By address; the last one logged in to is where runs go; others' eyes make it useless."""
     assert runtide.login()
@@ -175,7 +123,7 @@ def test_login_keeps_a_token_that_only_its_owner_can_read(
     assert "others can read it" in capfd.readouterr().err
 
 
-def test_login_never_asks_without_a_terminal(ingest: Ingest, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_login_never_asks_without_a_terminal(ingest: Any, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No key, no kept token: a warning, False, and no network."""
     assert not runtide.login(host="http://nowhere.invalid:1")
     assert "runtide login http://nowhere.invalid:1" in capfd.readouterr().err
@@ -197,7 +145,7 @@ def test_a_mode_without_an_address_is_a_settings_error(mode: str, names: str) ->
         resolve({"mode": mode})
 
 
-def test_the_command_login_takes_the_token_from_a_pipe(ingest: Ingest, home: Path) -> None:
+def test_the_command_login_takes_the_token_from_a_pipe(ingest: Any, home: Path) -> None:
     """And says where runs go; a token that the stack does not take is not kept."""
     command = [sys.executable, "-m", "runtide", "login", ingest.url]
     wrong = subprocess.run(command, input="wrong\n", capture_output=True, text=True, timeout=DEADLINE)

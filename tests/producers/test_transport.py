@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from runtide._outbox import open_transport
 from runtide._settings import resolve
 from runtide._spool import Spool
 from runtide.testing import Memory, RefusedError, Transport
@@ -33,7 +34,7 @@ class Suite:
         self.transport, self.taken, self.hurt, self.heal = transport, taken, hurt, heal
 
 
-@pytest.fixture(params=["memory", "spool"])
+@pytest.fixture(params=["memory", "spool", "kafka", "http"])
 def suite(request: pytest.FixtureRequest, home: Path, spooled: Any) -> Iterator[Suite]:
     if request.param == "memory":
         memory = Memory()
@@ -45,7 +46,19 @@ def suite(request: pytest.FixtureRequest, home: Path, spooled: Any) -> Iterator[
             lambda: setattr(memory, "refusal", None),
         )
         return
-    spool = Spool(resolve({}), 5, "a/b/c")
+    if request.param == "kafka":
+        there = request.getfixturevalue("topics")
+        there.create()
+    elif request.param == "http":
+        there = type(spooled)(request.getfixturevalue("stack").folder)
+    else:
+        there = spooled
+    transport = open_transport(resolve({}), 5, "a/b/c")
+
+    def taken() -> list[int]:
+        transport.close(60)
+        return [r["seq"] for r in there.records("metrics_json")]
+
     before = os.write
 
     def short(descriptor: int, data: Any) -> int:
@@ -54,14 +67,9 @@ def suite(request: pytest.FixtureRequest, home: Path, spooled: Any) -> Iterator[
             return before(descriptor, data[:30])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    yield Suite(
-        spool,
-        lambda: [r["seq"] for r in spooled.records("metrics_json")],
-        lambda: setattr(os, "write", short),
-        lambda: setattr(os, "write", before),
-    )
+    yield Suite(transport, taken, lambda: setattr(os, "write", short), lambda: setattr(os, "write", before))
     os.write = before
-    spool.close()
+    transport.close()
 
 
 def test_messages_are_taken_in_order(suite: Suite) -> None:
@@ -118,6 +126,7 @@ def test_a_program_that_training_starts_does_not_keep_the_lock(home: Path) -> No
     """An exec'd process that outlives its parent must not make the writer look alive."""
     source = f"""
 import os, subprocess, sys
+from runtide._outbox import open_transport
 from runtide._settings import resolve
 from runtide._spool import Spool
 from runtide_schemas import STREAMS
