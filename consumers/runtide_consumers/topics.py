@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from runtide_schemas.kafka import DEAD_LETTERS, MAX_MESSAGE_BYTES, SCHEMAS
 _DAY = 24 * 3600 * 1000  # milliseconds
 # Seconds that a request may take.
 _TIMEOUT = 15.0
+# Seconds between two looks at what is being made.
+_PAUSE = 0.05
 _DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 # What the client says that it is: the reason stands in what it reported before.
 _AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION)
@@ -124,19 +127,20 @@ def make_topics(kafka: Kafka, wishes: Wishes) -> list[str]:
     cluster = _Cluster(kafka)
     metadata = cluster.metadata()
     wanted = _wanted(kafka, wishes, metadata)
-    new = [topic for topic in wanted if topic.name not in metadata.topics]
-    created = cluster.create(new)
-    settings = cluster.settings([topic.name for topic in wanted])
-    metadata = cluster.metadata()
-    lines = []
+    created = cluster.create([topic for topic in wanted if topic.name not in metadata.topics])
+    settings = cluster.settings([topic.name for topic in wanted if topic.name in metadata.topics])
+    lines, expected = [], {}
     for topic in wanted:
-        faults = {} if topic in new else topic.faults(metadata.topics[topic.name], settings[topic.name])
+        old = topic.name in settings
+        faults = topic.faults(metadata.topics[topic.name], settings[topic.name]) if old else {}
         cluster.change(topic, faults)
         done = [f"{name} {value} → {should}" for name, (value, should) in faults.items() if name != "replication"]
         line = "created" if topic.name in created else f"changed: {', '.join(done)}" if done else "as it should be"
         if "replication" in faults:
             line += f"; replication stays {faults['replication'][0]}: only kafka-reassign-partitions changes it"
         lines.append(f"{topic.name}: {line}")
+        expected[topic.name] = topic.partitions if topic.name in created or "partitions" in faults else 1
+    cluster.wait_for(expected)
     _announce(kafka, STREAMS.values())
     return lines
 
@@ -218,6 +222,18 @@ class _Cluster:
         except KafkaException as error:
             self._admin.poll(0)
             raise _refusal(self._kafka, error.args[0], "the list of topics", self._reported) from error
+
+    def wait_for(self, partitions: Mapping[str, int]) -> None:
+        """Wait until brokers know of topics with so many partitions: they learn of them after the answer."""
+        deadline = time.monotonic() + _TIMEOUT
+        while True:
+            found = self.metadata().topics
+            missing = [n for n, count in partitions.items() if n not in found or len(found[n].partitions) < count]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise SetupError(f"Kafka at {self._kafka.servers} was asked for {missing[0]}, and does not show it")
+            time.sleep(_PAUSE)
 
     def settings(self, names: Sequence[str]) -> dict[str, dict[str, ConfigEntry]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]

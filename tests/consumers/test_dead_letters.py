@@ -69,7 +69,8 @@ class Topic:
         migrate(store)
         stop = threading.Event()
         self._telemetry = Telemetry()
-        self._source = KafkaSource(kafka, "metrics", store, Retry(stop, lambda: None), self._telemetry)
+        retry = Retry(stop, lambda: None)
+        self._source = retry("find it", lambda: KafkaSource(kafka, "metrics", store, retry, self._telemetry))
         self._engine = Engine("metrics", self._source, store, stop, self._telemetry)
         self._producer = Producer(kafka.client)
         self._sent = 0
