@@ -86,7 +86,8 @@ def init(
         tags: Short texts to find the run by.
         group: Group that the run belongs to.
         job_type: Kind of job, such as train or eval.
-        mode: disabled to store nothing; online and offline are the same here.
+        mode: online for what is configured (RUNTIDE_KAFKA, else RUNTIDE_URL or `runtide login`, else the spool),
+            offline for the spool, disabled to store nothing.
         dir: Not used: everything is in RUNTIDE_DIR.
         reinit: When there is a run already: None for that one, True or finish_previous to finish it,
             create_new to leave it alone.

@@ -19,11 +19,11 @@ from runtide_schemas.kafka import MAX_MESSAGE_BYTES, SCHEMAS
 from runtide_schemas.registry import Registry, RegistryError, frame
 
 _log = logging.getLogger("runtide.kafka")
-# May be overridden by RUNTIDE_KAFKA_<PROPERTY>.
+# May be overridden by RUNTIDE_KAFKA_<PROPERTY>. Measured: zstd 3 saves a tenth of the bytes for a sixth more CPU, lz4
+# and smaller batches cost more of both, and linger.ms does nothing: see `_wait`.
 _DEFAULTS = {
     "compression.type": "zstd",
     "compression.level": 1,
-    "linger.ms": 20,
     "batch.size": 1 << 20,
     "queue.buffering.max.kbytes": 32 << 10,
     "reconnect.backoff.max.ms": 2000,
@@ -150,7 +150,12 @@ class KafkaLink:
         if now - self._looked < _LOOK_INTERVAL:
             return
         self._looked = now
-        topics = self._open().list_topics(timeout=_METADATA_TIMEOUT).topics
+        producer = self._open()
+        try:
+            topics = producer.list_topics(timeout=_METADATA_TIMEOUT).topics
+        except KafkaException as error:
+            producer.poll(0)  # for the reason, which comes to `_note`
+            raise TroubleError(f"{self.name} does not answer: {self._error or _text(error)}") from error
         self._partitions = {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
     def _announce(self, stream: Stream) -> None:
@@ -186,8 +191,8 @@ class KafkaLink:
             if after < left:
                 heard, left = time.monotonic(), after
             elif time.monotonic() - heard > _SILENCE:
-                why = f" ({self._error})" if self._error else ""
-                warn(f"silent {self.name}", f"{self.name} does not answer{why}. Records wait in the outbox")
+                why = self._error or f"nothing was acknowledged for {_SILENCE:g} s"
+                warn(f"trouble {self.name}", f"{self.name} does not answer: {why}. Records wait in the outbox")
 
     def _produce(self, parcel: Parcel, shipment: _Shipment, number: int) -> None:
         entry, _ = shipment.chunk.entries[number]

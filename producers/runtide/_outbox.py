@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from runtide import _platform
@@ -17,7 +18,7 @@ from runtide._transport import Transport
 from runtide_schemas import Stream
 
 # Seconds that the end of the process waits for a thread that has nothing to do any more.
-_STOP_TIMEOUT = 1.0
+_STOP_TIMEOUT = 2.5
 _forwarders: dict[tuple[Path, str], Forwarder] = {}
 _lock = threading.Lock()
 _installed = False
@@ -55,10 +56,11 @@ class Outbox:
             return
         backlog.ended = True
         if not self._forwarder.wait(backlog, timeout):
-            say(
-                f"warning: {backlog.left()} bytes of {self._run_id} are not delivered yet. They wait in {backlog.path} "
-                "and go with the next run on this machine, or by `runtide forward`"
-            )
+            with suppress(FileNotFoundError):  # it was delivered in this moment
+                say(
+                    f"warning: {backlog.left()} bytes of {self._run_id} are not delivered yet. They wait in "
+                    f"{backlog.path} and go with the next run on this machine, or by `runtide forward`"
+                )
 
     def abandon(self) -> None:
         """Close the files; the thread is the parent's."""

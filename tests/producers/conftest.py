@@ -111,6 +111,10 @@ class Topics:
         except KafkaException:
             return False
 
+    def delete(self, name: str) -> None:
+        for done in self.admin.delete_topics([self.kafka.topic(name)]).values():
+            done.result()
+
     def widen(self, name: str, partitions: int) -> None:
         for done in self.admin.create_partitions([NewPartitions(self.kafka.topic(name), partitions)]).values():
             done.result()

@@ -142,6 +142,33 @@ def test_a_topic_that_is_missing_is_named_and_waited_for(
     assert leftovers(home) == []
 
 
+def test_a_topic_that_is_deleted_is_waited_for(
+    topics: Any, home: Path, until: Until, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gives up on its messages: another one takes over from what was acknowledged."""
+    monkeypatch.setenv("RUNTIDE_KAFKA_TOPIC_METADATA_PROPAGATION_MAX_MS", "1")
+    monkeypatch.setenv("RUNTIDE_KAFKA_TOPIC_METADATA_REFRESH_INTERVAL_MS", "100")
+    topics.create()
+    run = runtide.init(project="p")
+    log(run, 0, 100)
+    _until_delivered(run._sender._transport._backlog)
+    topics.delete("metrics")
+    said = ""
+
+    def is_told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return "runtide topics" in said
+
+    log(run, 100, 200)
+    until(is_told, "the missing topic is told")
+    topics.create("metrics")
+    log(run, 200, 300)
+    run.finish()
+    assert leftovers(home) == []
+    assert topics.points() == exactly(300)[100:]
+
+
 def test_a_record_that_the_topic_does_not_take_is_skipped_and_told(
     topics: Any, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
