@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 
@@ -140,9 +141,11 @@ def _show(options: argparse.Namespace, _: Store, letters: DeadLetters) -> int:
         print(f"{at:06x}  {part.hex(' '):47}  {text}")
     print()
     try:
-        for name, value in decode(STREAMS[letter.stream], payload).items():
+        # A view cannot keep the record's bytes: it keeps fields as JSON.
+        fields = json.loads(payload) if payload[:1] == b"{" else decode(STREAMS[letter.stream], payload)
+        for name, value in fields.items():
             print(f"{name:12} {str(value)[:_SHOWN_CHARACTERS]}")
-    except (CodecError, KeyError) as error:
+    except (CodecError, ValueError, KeyError) as error:
         print(f"cannot be decoded by this version: {error}")
     return 0
 

@@ -85,8 +85,10 @@ class Replay:
         """The record, with the bytes in front that name its schema, from the letter's payload or from its topic."""
         payload = self._letters.payload(letter)
         read = self._read(letter, payload)
-        if isinstance(read, Reject) or letter.length > len(payload):
-            read = self._read(letter, self._original(letter))
+        if isinstance(read, Reject):
+            read = self._read(letter, self._original(letter, f"it holds no record ({read.reason})"))
+        elif letter.length > len(payload):
+            read = self._read(letter, self._original(letter, "it holds only the start of its record"))
         if isinstance(read, Reject):
             raise NotReplayed(f"it is no record: {read.reason}")
         return read
@@ -95,11 +97,11 @@ class Replay:
         # The letter's time, as the record's own is not kept: the same however often it is replayed.
         return read_message(letter.partition, Message(letter.offset, letter.time * 1000, value))
 
-    def _original(self, letter: Letter) -> bytes:
+    def _original(self, letter: Letter, lack: str) -> bytes:
         if len(letter.source) == _SPOOL_ID:
-            raise NotReplayed("the letter does not hold the record as it was, and a spool keeps nothing that is done")
+            raise NotReplayed(f"{lack}, and a spool keeps nothing that is done")
         if self._kafka is None:
-            raise NotReplayed("its record is in Kafka, if at all: set RUNTIDE_KAFKA or use --kafka")
+            raise NotReplayed(f"{lack}: set RUNTIDE_KAFKA or use --kafka, the topic may have it")
         return fetch(self._kafka, letter.stream, letter.source, letter.partition, letter.offset)
 
     def _in_ledger(self, letter: Letter, record: Record) -> tuple[int, int, int]:

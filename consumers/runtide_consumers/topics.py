@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from runtide_consumers._errors import ConsumerError, SetupError
+from runtide_consumers._errors import ConsumerError, SetupError, SourceError
 from runtide_schemas import STREAMS, Kafka, Stream
 from runtide_schemas.kafka import DEAD_LETTERS, MAX_MESSAGE_BYTES, SCHEMAS
 
@@ -91,7 +91,8 @@ def check_topics(kafka: Kafka, streams: Iterable[str]) -> list[str]:
     """What is missing for the streams to be read, one line each with what to do; needs no more than to see topics.
 
     Raises:
-        SetupError: No broker answers, or none lets us in.
+        SourceError: No broker answers.
+        SetupError: None lets us in.
     """
     there = _Cluster(kafka).metadata().topics
     return [_missing(kafka.topic(name)) for name in (*streams, SCHEMAS) if kafka.topic(name) not in there]
@@ -101,7 +102,8 @@ def faults_of_topics(kafka: Kafka, wishes: Wishes) -> list[str]:
     """What is missing or not as it should be, one line each with what to do; changes nothing.
 
     Raises:
-        SetupError: No broker answers, or one refuses.
+        SourceError: No broker answers.
+        SetupError: One refuses.
     """
     cluster = _Cluster(kafka)
     metadata = cluster.metadata()
@@ -122,7 +124,8 @@ def make_topics(kafka: Kafka, wishes: Wishes) -> list[str]:
     """Make the topics, raise what is too small in those that are there, and announce the schemas; one line per topic.
 
     Raises:
-        SetupError: No broker answers, or one refuses.
+        SourceError: No broker answers.
+        SetupError: One refuses.
     """
     cluster = _Cluster(kafka)
     metadata = cluster.metadata()
@@ -205,7 +208,7 @@ def _announce(kafka: Kafka, streams: Iterable[Stream]) -> None:
 
 
 class _Cluster:
-    """The cluster as its administrator sees it; every method raises SetupError for whatever goes wrong there."""
+    """The cluster as its administrator sees it; every method raises SourceError when it is away, else SetupError."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
@@ -286,5 +289,5 @@ def _refusal(kafka: Kafka, error: KafkaError, what: str, reported: Sequence[Kafk
         reason = (refused or telling or [error])[-1].str()
         if refused:
             return SetupError(f"Kafka at {kafka.servers} refuses who we say we are: {reason}")
-        return SetupError(f"no Kafka answers at {kafka.servers} (RUNTIDE_KAFKA or --kafka names it): {reason}")
+        return SourceError(f"no Kafka answers at {kafka.servers} (RUNTIDE_KAFKA or --kafka names it): {reason}")
     return SetupError(f"Kafka at {kafka.servers} refuses: {what}: {error.str()}")

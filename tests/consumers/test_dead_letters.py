@@ -25,6 +25,15 @@ from runtide_schemas import STREAMS, Kafka, Stream, encode
 Make = Callable[..., Any]
 Run = Callable[..., tuple[int, str]]
 
+# A replay that forgets what it asked for: every request has a token of its own.
+FORGETFUL = """
+import secrets, sys
+from runtide_consumers.clickhouse import Store
+insert = Store._raw_insert
+Store._raw_insert = lambda self, table, body, form, token: insert(self, table, body, form, token + secrets.token_hex(4))
+from runtide._cli import main
+sys.exit(main())
+"""
 # What a later version's migration might do: any path is a run's.
 RELAXED = "ALTER TABLE db.landing_metrics MODIFY COLUMN reason String MATERIALIZED if(empty(keys), 'no keys', '')"
 
@@ -157,6 +166,9 @@ def test_they_are_counted_listed_and_shown(target: Any, spool: Path, writer: Mak
     unknown = next(line for line in lines if "unknown" in line).split()[0]
     _, shown = run("show", unknown[:6])
     assert "000000  c3 01 00 00" in shown and f"/{one.writer}/" in shown
+    assert "cannot be decoded by this version" in shown
+    refused = next(line for line in lines if "keys x steps" in line).split()[0]
+    assert "values       [1]" in run("show", refused)[1]
     assert "give more digits" in run("show", "")[1]
 
 
@@ -311,3 +323,16 @@ def test_two_may_replay_at_once(topic: Topic, target: Any, run: Run) -> None:
     assert [process.wait(60) for process in both] == [0, 0]
     assert values(target) == expected(*records)
     assert numbers(target) == [[1, 0, 1], [2, 0, 1]]
+
+
+@pytest.mark.chaos
+@pytest.mark.usefixtures("run")
+def test_the_harness_notices_duplicates(topic: Topic, target: Any) -> None:
+    """The same crash with tokens that never repeat does count twice: the tests above can fail."""
+    records = letters_of_both_kinds(topic, target)
+    command = [sys.executable, "-c", FORGETFUL, "dead-letters", "replay"]
+    crash = {**os.environ, "RUNTIDE_FAILPOINT": "replay_after_insert:2"}
+    assert subprocess.run(command, env=crash, timeout=60).returncode == 41
+    assert subprocess.run(command, timeout=60, stdout=subprocess.DEVNULL).returncode == 0
+    twice = [sorted(expected(*records) + expected(one)) for one in records]
+    assert values(target) in twice
