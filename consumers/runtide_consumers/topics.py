@@ -74,11 +74,14 @@ class _Topic:
     def faults(self, found: TopicMetadata, settings: Mapping[str, ConfigEntry]) -> dict[str, tuple[str, str]]:
         """What an old topic has, and what it should have, by setting."""
         values = {name: entry.value or "" for name, entry in settings.items()}
-        values["partitions"] = str(len(found.partitions))
-        values["replication"] = str(min(len(one.replicas) for one in found.partitions.values()))
+        copies = min((len(one.replicas) for one in found.partitions.values()), default=0)
+        values |= {"partitions": str(len(found.partitions)), "replication": str(copies)}
         should = {**self.settings, "partitions": str(self.partitions), "replication": str(self.replication)}
         faults = [name for name in self.exact if values[name] != should[name]]
-        faults += [name for name, least in self.least.items() if _size(values[name]) < _size(least)]
+        least = dict(self.least)
+        if copies < 3:
+            least.pop("min.insync.replicas", None)  # with it one broker away would stop all writing
+        faults += [name for name, bound in least.items() if _size(values[name]) < _size(bound)]
         return {name: (values[name], should[name]) for name in faults}
 
 

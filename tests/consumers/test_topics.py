@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from runtide_consumers.admin import topics
-from runtide_consumers.topics import Wishes, check_topics, make_topics
+from runtide_consumers.topics import Wishes, _wanted, check_topics, make_topics
 from runtide_schemas import STREAMS, Kafka
 
 DAY = 24 * 3600 * 1000
@@ -240,3 +241,16 @@ def test_what_is_delivered_late_is_kept(start_broker: Callable[..., Any], until:
         until(lambda gone=gone: first("control") == gone, "what is old is deleted where the writers' times count")
     assert first("metrics") == 0
     reader.close()
+
+
+@pytest.mark.parametrize(
+    ("copies", "mended"), [(1, {"replication"}), (2, {"replication"}), (3, {"min.insync.replicas"})]
+)
+def test_a_topic_of_few_copies_stays_writable(copies: int, mended: set[str]) -> None:
+    """Two copies in step are only asked of a topic that has three: else nothing could be written to it."""
+    cluster = SimpleNamespace(brokers=range(3))
+    topic = _wanted(Kafka(servers="x"), Wishes(replication=3), cluster)[0]
+    found = SimpleNamespace(partitions={0: SimpleNamespace(replicas=range(copies))})
+    old = {**topic.settings, "min.insync.replicas": "1"}
+    faults = topic.faults(found, {name: SimpleNamespace(value=value) for name, value in old.items()})
+    assert faults.keys() == mended
