@@ -180,11 +180,10 @@ class Forwarder:
         return _IDLE if chunks or backlog.is_unsaved else None
 
     def _done(self, backlog: Backlog) -> None:
+        backlog.unlock()
         if backlog is self._leftover:
             self._leftover = None
-            backlog.unlock()
             return
         with self._changed:
             self._backlogs.remove(backlog)
             self._changed.notify_all()
-        backlog.unlock()

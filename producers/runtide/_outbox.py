@@ -50,7 +50,7 @@ class Outbox:
     def close(self, timeout: float = 0.0) -> None:
         """Leave the mark that says that nothing follows, and wait so many seconds at most until all is delivered."""
         self._spool.mark_closed()
-        backlog, self._backlog = self._backlog, None
+        backlog = self._backlog
         if backlog is None:
             self._spool.abandon()
             return

@@ -88,12 +88,13 @@ class Spool:
 
     def abandon(self) -> None:
         """Close the files. A forked child that kept the lock open would make its dead parent look alive."""
-        for segment in self._segments.values():
+        # Taken away first: a child may be forked in between, and must not close a descriptor that is somebody else's.
+        segments, self._segments = self._segments, {}
+        lock, self._lock = self._lock, None
+        for segment in segments.values():
             os.close(segment.descriptor)
-        self._segments = {}
-        if self._lock is not None:
-            os.close(self._lock)
-        self._lock = None
+        if lock is not None:
+            os.close(lock)
 
     def _create(self) -> int:
         """Make the folder under a name that no consumer looks at, and rename it when it is locked and described."""

@@ -16,7 +16,7 @@ from runtide.testing import Memory, start_run
 
 PUBLIC = [
     "ConfigError", "Error", "QueryError", "Run", "Settings", "SettingsError", "UsageError", "config", "define_metric",
-    "finish", "init", "log", "run", "sql", "summary",
+    "finish", "init", "log", "login", "run", "sql", "summary",
 ]  # fmt: skip
 
 
