@@ -14,7 +14,8 @@ from runtide_consumers._errors import Fenced, SourceError
 from runtide_consumers.announced import Announced
 from runtide_consumers.batch import Batch
 from runtide_consumers.clickhouse import Store
-from runtide_consumers.intents import Intent, decode_intent
+from runtide_consumers.dead_topic import DeadTopic
+from runtide_consumers.intents import decode_intent
 from runtide_consumers.partitions import FULL_BYTES, Message, Partition, intent_of
 from runtide_consumers.retry import Retry
 from runtide_consumers.telemetry import Telemetry
@@ -43,9 +44,8 @@ _PROPERTIES: dict[str, object] = {
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 15_000,
     "heartbeat.interval.ms": 2_000,
-    # A fetch that waits for bytes spares the broker; what it adds to a point's way is a part of the batch's age.
-    "fetch.wait.max.ms": 100,
-    "fetch.min.bytes": 262_144,
+    # Idle topics cost the broker a request each time that this is over; data is answered at once.
+    "fetch.wait.max.ms": 500,
     "fetch.max.bytes": 16 << 20,
     "fetch.message.max.bytes": 8 << 20,
     "queued.max.messages.kbytes": 16 << 10,
@@ -85,6 +85,7 @@ class KafkaSource:
         self._properties = _properties(kafka, stream)
         self._source = topic_id(kafka, self._topic)
         self._announced = Announced(kafka, stream)
+        self._dead_letters = DeadTopic(kafka)
         self._partitions: dict[int, Partition] = {}
         self._tenure = 0
         self._paused = False
@@ -113,6 +114,8 @@ class KafkaSource:
     def commit(self, batch: Batch) -> None:
         """See `Source.commit`."""
         part = batch.ranges[0]
+        if batch.rejects:
+            self._dead_letters.send(batch)
         self._note(batch, part.next, "")
         self._partitions[part.partition].done(part.next)
         self._took = 0.8 * self._took + 0.2 * (time.monotonic() - self._polled)
@@ -121,12 +124,13 @@ class KafkaSource:
         """See `Source.reset`."""
         self._fetch()  # serves the callbacks, if partitions were taken away
         for number in sorted(self._partitions):
+            del self._partitions[number]
             try:
                 self._consumer.seek(self._begin(number))
             except KafkaException as error:
                 # It is going away: the callback comes with the next poll. Until then nothing of it is used.
                 log.warning("%s: partition %d cannot be read again: %s", self._topic, number, error)
-                del self._partitions[number]
+                self._partitions.pop(number, None)
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
@@ -164,38 +168,47 @@ class KafkaSource:
 
     def _begin(self, number: int) -> TopicPartition:
         """Find out where a partition begins, however long the broker or the store is away."""
-        offset, intent, low = self._retry(
-            f"find out where partition {number} of {self._topic} begins", partial(self._position, number)
-        )
+        what = f"find out where partition {number} of {self._topic} begins"
+        noted, low, high = self._retry(what, partial(self._offsets, number))
+        offset, intent = max(0, noted.offset), decode_intent(noted.metadata, noted.offset)
+        # Beyond the end: somebody moved it there, or it is another topic's; only the ledger can tell what is done.
+        done = self._retry(what, partial(self._done, number, offset if offset <= high else 0))
+        if done > high:
+            log.error(
+                "%s: partition %d ends at %d, but the ledger has it up to %d: the broker lost messages. Nothing is "
+                "read from it, because what comes now has the numbers of what was lost. Send to new topics: set "
+                "RUNTIDE_KAFKA_TOPIC_PREFIX for producers and consumers",
+                self._topic, number, high, done,
+            )  # fmt: skip
+            return TopicPartition(self._topic, number, high)
+        if offset > high or done > offset:
+            if intent is None or done != intent.next:
+                log.warning(
+                    "%s: partition %d is noted at %d, but the ledger has it up to %d: going on there. Moving a group's "
+                    "offsets has no effect; `runtide dead-letters replay` brings what could not be used",
+                    self._topic, number, offset, done,
+                )  # fmt: skip
+            offset, intent = done, None
+        if offset < low and noted.offset >= 0:
+            log.error("%s: messages %d to %d of partition %d are gone", self._topic, offset, low - 1, number)
         self._partitions[number] = Partition(self._stream, self._source, number, offset, intent, self._announced.find)
         return TopicPartition(self._topic, number, max(low, offset))
 
-    def _position(self, number: int) -> tuple[int, Intent | None, int]:
-        """What is noted of a partition, and its first offset that is still there."""
+    def _offsets(self, number: int) -> tuple[TopicPartition, int, int]:
+        """What is noted of a partition, its first offset and the one behind its last."""
         where = TopicPartition(self._topic, number)
         try:
             (noted,) = self._consumer.committed([where], _TIMEOUT)
             low, high = self._consumer.get_watermark_offsets(where, _TIMEOUT)
         except KafkaException as error:
             raise SourceError(str(error)) from error
-        offset, intent = max(0, noted.offset), decode_intent(noted.metadata, noted.offset)
-        rows = self._store.query(
-            _DONE.format(database=self._store.database),
-            stream=self._stream, source=self._source, partition=number, offset=offset,
-        )  # fmt: skip
-        if (done := int(rows[0][0])) > offset:
-            if intent is None or done > intent.next:
-                log.warning(
-                    "%s: partition %d is noted at %d, but the ledger has it up to %d: going on there. Moving a group's "
-                    "offsets back has no effect; `runtide dead-letters replay` brings what could not be used",
-                    self._topic, number, offset, done,
-                )  # fmt: skip
-            offset, intent = done, None
-        if offset < low and noted.offset >= 0:
-            log.error("%s: messages %d to %d of partition %d are gone", self._topic, offset, low - 1, number)
-        elif offset > high:
-            log.error("%s: partition %d ends at %d, before %d: was it deleted?", self._topic, number, high, offset)
-        return offset, intent, low
+        return noted, low, high
+
+    def _done(self, number: int, offset: int) -> int:
+        """How far the ledger goes from an offset on; 0 when it has nothing there."""
+        sql = _DONE.format(database=self._store.database)
+        rows = self._store.query(sql, stream=self._stream, source=self._source, partition=number, offset=offset)
+        return int(rows[0][0])
 
     def _note(self, batch: Batch, offset: int, metadata: str) -> None:
         number = batch.ranges[0].partition

@@ -7,11 +7,12 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import fastavro
 
 from runtide_consumers._errors import ParseError
-from runtide_consumers.batch import Batch, Record, container
+from runtide_consumers.batch import Batch, Record, Reject, container
 from runtide_consumers.clickhouse import Store
 
 # Bytes of a dead letter that are kept.
@@ -29,7 +30,7 @@ _LETTER = fastavro.parse_schema(
             {"name": "source", "type": "string"},
             {"name": "partition", "type": "long"},
             {"name": "offset", "type": "long"},
-            {"name": "digest", "type": {"type": "fixed", "name": "Hexadecimal", "size": 64}},
+            {"name": "digest", "type": "string"},
             {"name": "length", "type": "long"},
             {"name": "payload", "type": "bytes"},
         ],
@@ -111,21 +112,22 @@ def write_rejects(store: Store, batch: Batch) -> None:
         last=max(offsets),
     )
     known = {(partition, offset) for partition, offset in rows}
-    letters = [
-        {
-            "stream": batch.stream,
-            "reason": reject.reason,
-            "source": batch.source,
-            "partition": reject.partition,
-            "offset": reject.offset,
-            "digest": hashlib.sha256(reject.payload).hexdigest().encode(),
-            "length": len(reject.payload),
-            "payload": reject.payload[:_KEPT],
-        }
-        for reject in batch.rejects
-        if (reject.partition, reject.offset) not in known
-    ]
+    letters = [letter(batch, one) for one in batch.rejects if (one.partition, one.offset) not in known]
     if letters:
         body = io.BytesIO()
         fastavro.writer(body, _LETTER, letters)
         store.insert("dead_letters", body.getvalue(), f"dead/{batch.token}")
+
+
+def letter(batch: Batch, reject: Reject) -> dict[str, Any]:
+    """A reject as `dead_letters` keeps it."""
+    return {
+        "stream": batch.stream,
+        "reason": reject.reason,
+        "source": batch.source,
+        "partition": reject.partition,
+        "offset": reject.offset,
+        "digest": hashlib.sha256(reject.payload).hexdigest(),
+        "length": len(reject.payload),
+        "payload": reject.payload[:_KEPT],
+    }

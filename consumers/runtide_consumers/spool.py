@@ -50,6 +50,7 @@ class _Draft:
     ranges: list[Range] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    excluded: dict[tuple[int, int], str] = field(default_factory=dict)
 
 
 class SpoolSource:
@@ -225,6 +226,8 @@ class SpoolSource:
             schema_json = draft.schema_json if prefix == draft.prefix else self._schema(prefix, segment)
             if schema_json is None:
                 reason = f"schema {prefix[2:].hex()} is unknown to the stream {self._stream} and not in the segment"
+                # A later version may know it: the batch, made again by that one, must stay the same.
+                draft.excluded[partition, record.offset] = reason
                 draft.rejects.append(Reject(partition, record.offset, item.payload, reason))
             elif (draft.prefix and prefix != draft.prefix) or len(draft.records) >= FULL_RECORDS:
                 if not whole:
@@ -244,6 +247,7 @@ class SpoolSource:
             ranges=tuple(sorted(draft.ranges, key=lambda r: (r.partition, r.first))),
             records=tuple(sorted(draft.records, key=lambda r: (r.partition, r.offset))),
             rejects=tuple(draft.rejects),
+            excluded=draft.excluded,
         )
 
     def _rebuild(self, intent: dict[str, Any]) -> Batch:
