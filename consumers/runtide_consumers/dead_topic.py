@@ -35,7 +35,7 @@ class DeadTopic:
             self._producer = Producer(self._properties, logger=log)
         for reject in batch.rejects:
             fields = letter(batch, reject)
-            headers = [(name, str(value).encode()) for name, value in fields.items() if name != "payload"]
+            headers: dict[str, str | bytes | None] = {n: str(value) for n, value in fields.items() if n != "payload"}
             self._producer.produce(self._topic, fields["payload"], fields["digest"], headers=headers)
         if left := self._producer.flush(_TIMEOUT):
             self._producer.purge()

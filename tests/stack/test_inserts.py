@@ -175,3 +175,47 @@ def test_a_polite_stop_lets_the_insert_end(start_store: Callable[[], Any]) -> No
     rows = int(store.query("SELECT count() FROM t", database="d"))
     assert set(acknowledged) == {200}
     assert rows == len(acknowledged) * 300_000
+
+
+@pytest.mark.parametrize(
+    ("statement", "data", "rows"),
+    [
+        (
+            "INSERT INTO t SELECT n, s FROM input('n UInt64, s String') WHERE n > 1 FORMAT CSV",
+            b'1,"a"\n2,"b"\n',
+            "2\tb\n",
+        ),
+        (
+            "INSERT INTO t (s, n) SELECT upper(s), n + 1 FROM input('s String, n UInt64') FORMAT JSONEachRow",
+            b'{"n": 1, "s": "x\'y"}',
+            "2\tX\\'Y\n",
+        ),
+        ("INSERT INTO t SELECT (SELECT max(n) FROM seven), s FROM input ( 's String' ) FORMAT TSV", b"a\n", "7\ta\n"),
+        ("INSERT INTO t SELECT 1 AS n, 'FORMAT CSV' AS s", b"", "1\tFORMAT CSV\n"),
+        ("INSERT INTO t SELECT n, 'input(' AS s FROM seven", b"", "7\tinput(\n"),
+    ],
+)
+def test_an_insert_may_select_from_its_data(store: Any, database: str, statement: str, data: bytes, rows: str) -> None:
+    """`input()` is the data that follows the statement, in the URL as well as in the body; else nothing changes."""
+    store.query("CREATE TABLE t (n UInt64, s String) ENGINE = MergeTree ORDER BY n", database=database)
+    store.query("CREATE TABLE seven (n UInt64) ENGINE = MergeTree ORDER BY n", database=database)
+    store.query("INSERT INTO seven VALUES (7)", database=database)
+    for text, body in ((statement, data), (statement + "\n" + data.decode(), b"")) if data else ((statement, b""),):
+        store.query("TRUNCATE TABLE t", database=database)
+        store.query(text, body, database=database)
+        assert store.query("SELECT * FROM t", database=database) == rows
+
+
+def test_an_insert_that_selects_keeps_its_promises(store: Any, database: str) -> None:
+    """Once per token, and a condition that throws leaves nothing behind, whatever it looks at."""
+    store.query(f"CREATE TABLE t (n UInt64) {WINDOW}", database=database)
+    late = "throwIf((SELECT count() FROM t) > 5, 'late')"
+    guarded = f"INSERT INTO t SELECT n FROM input('n UInt64') WHERE {late} = 0 FORMAT TSV"
+    for _ in range(3):
+        store.query(guarded, lines(range(3)), database=database, insert_deduplication_token="one", **DEDUPLICATE)
+    assert store.query("SELECT count() FROM t", database=database) == "3\n"
+    store.query(guarded, lines(range(3)), database=database, insert_deduplication_token="two", **DEDUPLICATE)
+    answer = store.ask(guarded, lines(range(3)), database=database, insert_deduplication_token="three", **DEDUPLICATE)
+    assert answer.headers["x-clickhouse-exception-code"] == "395"
+    assert "late" in answer.text
+    assert store.query("SELECT count() FROM t", database=database) == "6\n"
