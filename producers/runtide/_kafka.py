@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import confluent_kafka.admin  # noqa: F401 - list_topics() would import it in the thread, and a child forked meanwhile hang
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from runtide._link import Chunk, Parcel, TroubleError

@@ -310,6 +310,30 @@ def test_forked_children_deliver_what_they_log_and_leave_the_parents_alone(
         assert sorted(v for k, _, v in points if k == child) == list(map(float, range(100)))
 
 
+@pytest.mark.parametrize("link", ["topics", "stack"])
+def test_no_thread_of_ours_imports_anything(script: Script, request: pytest.FixtureRequest, link: str) -> None:
+    """A child that is forked in the midst of an import waits for it for ever."""
+    there = request.getfixturevalue(link)
+    if link == "topics":
+        there.create()
+    done = script("""
+import sys, threading
+import runtide
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            print(threading.current_thread().name, name)
+
+sys.meta_path.insert(0, Watch())
+run = runtide.init(project='p')
+run.log({'a': 1.0, 'note': 'x'})
+assert run.flush()
+run.finish()
+""")
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_worker_processes_deliver_what_they_log(script: Script, topics: Any, home: Path, method: str) -> None:
     """Of multiprocessing, by whatever method."""
