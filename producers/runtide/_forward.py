@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from runtide._backlog import Backlog
@@ -55,8 +56,10 @@ class Forwarder:
             self._backlogs.append(backlog)
             if self._thread is None and not self._stopping:
                 # A daemon: a broker that hangs must not keep the process from ending.
-                self._thread = threading.Thread(target=self._work, name="runtide-forwarder", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="runtide-forwarder", daemon=True)
+                with suppress(RuntimeError):  # no new threads while the interpreter ends: the next run delivers it
+                    thread.start()
+                    self._thread = thread
         self._wake.set()
 
     def wake(self) -> None:
@@ -169,11 +172,11 @@ class Forwarder:
             if done:
                 self._done(backlog)
                 return None
-        except OSError as error:  # must not stop the other folders
+        except (OSError, ValueError, KeyError, TypeError) as error:  # must not stop the other folders
             if not backlog.path.exists():
                 self._done(backlog)
                 return None
-            warn(f"outbox {backlog.path}", f"cannot deliver what is in {backlog.path}: {error}; it is tried again")
+            warn(f"outbox {backlog.path}", f"cannot deliver what is in {backlog.path}, it is tried again: {error!r}")
             return _IDLE
         if any(backlog.position(chunk.stream) > chunk.offset for chunk in chunks):
             return 0.0
