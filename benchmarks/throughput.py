@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -90,10 +91,26 @@ class Stack:
         with (self.folder / "stack.log").open("ab") as log:
             return subprocess.Popen(command, env={**self.environment, **environment}, stdout=stdout or log, stderr=log)
 
-    def ask(self, sql: str) -> list[str]:
+    def rows(self, sql: str) -> list[list[str]]:
+        """The rows of an answer in the format TSV."""
         url = f"http://127.0.0.1:{self.port}/?user=default&password={self.password}&database=runtide"
-        with urllib.request.urlopen(url, sql.encode(), timeout=300) as answer:
-            return answer.read().decode().split("\t")
+        try:
+            answer = urllib.request.urlopen(url, sql.encode(), timeout=300)
+        except urllib.error.HTTPError as error:
+            raise SystemExit(f"{sql}: {error.read().decode()}") from error
+        with answer:
+            return [line.split("\t") for line in answer.read().decode().splitlines()]
+
+    def ask(self, sql: str) -> list[str]:
+        """The only row of an answer."""
+        return self.rows(sql)[0]
+
+    def wait(self, points: int, seconds: float = 300) -> int:
+        """Wait until so many points can be queried; returns how many there are, at the latest after so long."""
+        deadline = time.monotonic() + seconds
+        while (rows := int(self.ask("SELECT count() FROM metrics")[0])) < points and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return rows
 
     def cpu(self) -> dict[str, float]:
         """Seconds of CPU by stage so far."""
@@ -104,9 +121,9 @@ class Stack:
         }
         return {name: _cpu(process) for name, process in stages.items() if process}
 
-    def wire(self) -> int:
-        """Bytes of the topic of the points in the broker's log, 0 without a broker."""
-        return sum(path.stat().st_size for path in self.folder.glob("kafka/logs/runtide.metrics-*/*.log"))
+    def wire(self, stream: str = "metrics") -> int:
+        """Bytes of a stream's topic in the broker's log, 0 without a broker."""
+        return sum(path.stat().st_size for path in self.folder.glob(f"kafka/logs/runtide.{stream}-*/*.log"))
 
     def stop(self) -> None:
         for process in (self.consumer, self.store):
@@ -158,8 +175,7 @@ def measure(keys: int, rate: float, options: argparse.Namespace) -> dict[str, fl
             results = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
             began = min(result["began"] for result in results)
             produced, logged = time.time(), sum(result["logged"] for result in results)
-            while (rows := int(stack.ask("SELECT count() FROM metrics")[0])) < logged and time.time() < produced + 300:
-                time.sleep(0.05)
+            rows = stack.wait(logged)
             ended = time.time()
             spent = {name: value - before[name] for name, value in stack.cpu().items()}
             size, parts = (float(value) for value in stack.ask(
