@@ -101,9 +101,17 @@ class Engine:
         self._count(batch)
 
     def _without_duplicates(self, batch: Batch) -> Batch:
-        found = self._retry("read the ledger", partial(self._known.duplicates, batch))
-        self._telemetry.duplicates += len(found)
-        return batch.without(found)
+        if not self._duplicates(batch):
+            return batch
+        # A record that does not parse may have the number of a good one, which must not be taken for its copy.
+        batch = batch.without(self._poison(batch))
+        return batch.without(self._duplicates(batch))
+
+    def _duplicates(self, batch: Batch) -> dict[tuple[int, int], str]:
+        return self._retry("read the ledger", partial(self._known.duplicates, batch))
+
+    def _poison(self, batch: Batch) -> dict[tuple[int, int], str]:
+        return self._retry("look for records that do not parse", partial(find_poison, self._store, batch))
 
     def _insert(self, batch: Batch) -> Batch:
         """Insert a batch less its poison; returns it so."""
@@ -112,7 +120,7 @@ class Engine:
                 self._retry("insert into the store", partial(self._try_insert, batch), parse_errors_too=False)
                 return batch
             except ParseError:
-                poison = self._retry("look for records that do not parse", partial(find_poison, self._store, batch))
+                poison = self._poison(batch)
             if not poison:
                 # The bytes are sound, so a view objects: as with any other trouble of the store, nothing is skipped.
                 self._retry("insert into the store, whose views object", partial(self._try_insert, batch))
@@ -139,6 +147,7 @@ class Engine:
     def _count(self, batch: Batch) -> None:
         self._telemetry.batches += 1
         self._telemetry.records += len(batch.records)
+        self._telemetry.duplicates += sum(not why for why in batch.excluded.values())
         self._telemetry.rejects += len(batch.rejects)
 
     def _count_retry(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import fastavro
 
 from runtide_consumers._errors import ParseError
-from runtide_consumers.batch import Batch, Record, Reject, container
+from runtide_consumers.batch import Batch, Record, Reject, container, fence
 from runtide_consumers.clickhouse import Store
 
 # Bytes of a dead letter that are kept.
@@ -56,11 +56,13 @@ def find_poison(store: Store, batch: Batch) -> dict[tuple[int, int], str]:
 
     def complaint(records: Sequence[Record]) -> str:
         try:
-            store.insert(f"probe_{batch.stream}", container(batch, records), f"probe/{batch.token}")
+            store.insert(f"probe_{batch.stream}", container(batch, records), f"probe/{batch.token}", fence(batch))
         except ParseError as error:
             return _NOISE.sub("", str(error))[:500] or "cannot be parsed"
         return ""
 
+    if not complaint(batch.records):
+        return {}
     # A schema that does not fit the table fails without any record: no need to look for one.
     if why := complaint(()):
         return {(record.partition, record.offset): why for record in batch.records}
