@@ -93,7 +93,7 @@ def produce(stack: Stack, workload: str, points: int) -> int:
         arguments = ["--produce", "--keys", str(keys), "--rate", str(rate), "--seconds", str(seconds)]
     else:
         script, arguments = Path(__file__), ["--train", TRAINING[workload]]
-    environment = {**stack.environment, "OMP_NUM_THREADS": "1", "RUNTIDE_SILENT": "1"}
+    environment = {**stack.environment, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(script), *arguments], env=environment, stdout=subprocess.PIPE, check=True
     )

@@ -16,7 +16,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "kafka"))
-from broker import Broker
+from broker import Broker, free_port
 
 DEFAULT_RATE = {1000: 1_200_000, 3: 600_000}
 
@@ -42,7 +41,7 @@ def produce(keys: int, rate: float, seconds: float) -> None:
     names = [f"layer{number}/gradient_norm" for number in range(keys)]
     run = runtide.init(project="throughput")
     random = np.random.default_rng(int.from_bytes(os.urandom(8)))
-    spent = logged = 0.0
+    spent, logged = 0.0, 0
     block = max(1, int(min(50_000, rate / 50)) // keys)
     begin, began = time.perf_counter(), time.time()
     cpu = time.process_time()
@@ -66,14 +65,15 @@ class Stack:
     """A store, a consumer and perhaps a broker on a folder that is deleted at the end."""
 
     def __init__(self, folder: Path, kafka: bool, partitions: int) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port, self.monitor = free_port(), free_port()
         self.folder = folder
         self.password = secrets.token_hex(8)
         url = f"http://default:{self.password}@127.0.0.1:{self.port}/runtide"
-        self.environment = {**os.environ, "RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url}
+        self.environment = {
+            **os.environ, "RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url, "RUNTIDE_SILENT": "1"
+        }  # fmt: skip
         self.broker = Broker(folder / "kafka") if kafka else None
-        arguments = ["consume"]
+        arguments = ["consume", "--metrics-port", str(self.monitor)]
         if self.broker:
             self.environment["RUNTIDE_KAFKA"] = self.broker.address
             arguments.append("--kafka")
@@ -112,14 +112,28 @@ class Stack:
             time.sleep(0.05)
         return rows
 
+    def processes(self) -> dict[str, psutil.Process]:
+        """The process of each stage."""
+        stages = {"consumer": self.consumer, "store": self.store}
+        if self.broker:
+            stages["broker"] = self.broker.process
+        return {name: psutil.Process(process.pid) for name, process in stages.items()}
+
     def cpu(self) -> dict[str, float]:
         """Seconds of CPU by stage so far."""
-        stages = {
-            "broker": self.broker.process if self.broker else None,
-            "consumer": self.consumer,
-            "store": self.store,
-        }
-        return {name: _cpu(process) for name, process in stages.items() if process}
+        return {name: cpu(process) for name, process in self.processes().items()}
+
+    def fresh(self, condition: str) -> list[float]:
+        """Median, 99th percentile and maximum of the seconds from log() to the ledger, over points of one key."""
+        return [float(value) for value in self.ask(_FRESH.format(condition=condition))]
+
+    def lag(self) -> float:
+        """Messages of the topic (with a spool: bytes) that the consumer has not read yet."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor}/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(
+            float(line.split()[1]) for line in lines if line.startswith('runtide_consumer_lag{stream="metrics"}')
+        )
 
     def wire(self, stream: str = "metrics") -> int:
         """Bytes of a stream's topic in the broker's log, 0 without a broker."""
@@ -135,8 +149,8 @@ class Stack:
         self.consumer.stdout.close()
 
 
-def _cpu(process: subprocess.Popen[bytes]) -> float:
-    times = psutil.Process(process.pid).cpu_times()
+def cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
     return float(times.user + times.system)
 
 
@@ -145,9 +159,9 @@ SELECT quantile(0.5)(age), quantile(0.99)(age), max(age) FROM
 (
     SELECT (toUnixTimestamp64Milli(l.inserted) - toUnixTimestamp64Milli(m.time)) / 1000 AS age
     FROM (SELECT writer, seq, time, min(time) OVER () AS start FROM metrics WHERE key = 'layer0/gradient_norm') AS m
-    ASOF JOIN (SELECT writer, first_seq, inserted FROM ledger WHERE stream = 'metrics' AND records > 0) AS l
+    ASOF JOIN (SELECT writer, first_seq, last_seq, inserted FROM ledger WHERE stream = 'metrics' AND records > 0) AS l
     ON m.writer = l.writer AND m.seq >= l.first_seq
-    WHERE m.time > m.start + INTERVAL 5 SECOND
+    WHERE {condition}
 )
 FORMAT TSV
 """
@@ -181,7 +195,7 @@ def measure(keys: int, rate: float, options: argparse.Namespace) -> dict[str, fl
             size, parts = (float(value) for value in stack.ask(
                 "SELECT sum(data_compressed_bytes), count() FROM system.parts "
                 "WHERE database = 'runtide' AND table = 'metrics' AND active FORMAT TSV"))  # fmt: skip
-            median, late, latest = (float(value) for value in stack.ask(_FRESH))
+            median, late, latest = stack.fresh("m.time > m.start + INTERVAL 5 SECOND")
             wire = stack.wire()
         finally:
             stack.stop()
