@@ -18,7 +18,10 @@ _ORIGIN = [
     {"name": "_offset", "type": "long"},
     {"name": "_appended", "type": {"type": "long", "logicalType": "timestamp-micros"}},
 ]
-_ONE = encode_long(1)
+# Put behind a record's own fields: the store stops at a record's end and would not see that there are more bytes.
+END = 0x52554E54
+_END = [{"name": "_end", "type": "long"}]
+_ONE, _LAST = encode_long(1), encode_long(END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,9 @@ class Batch:
 
 
 def container(batch: Batch, records: Iterable[Record]) -> bytes:
-    """Some of a batch's records as an Avro Object Container File, each with its origin in front; nothing is decoded.
+    """Some of a batch's records as an Avro Object Container File; nothing is decoded.
+
+    Each has its origin in front and `END` behind it.
 
     Every record is a block of its own: a record that claims more bytes than it has then ends in an error
     instead of being read on into its neighbours.
@@ -128,7 +133,8 @@ def container(batch: Batch, records: Iterable[Record]) -> bytes:
     parts = [_head(batch.schema_json), sync]
     for record in records:
         origin = source + encode_long(record.partition) + encode_long(record.offset) + encode_long(record.appended)
-        parts += (_ONE, encode_long(len(origin) + len(record.body)), origin, record.body, sync)
+        length = len(origin) + len(record.body) + len(_LAST)
+        parts += (_ONE, encode_long(length), origin, record.body, _LAST, sync)
     return b"".join(parts)
 
 
@@ -177,7 +183,7 @@ def fence(batch: Batch) -> str:
 @lru_cache(maxsize=64)
 def _head(schema_json: str) -> bytes:
     schema = json.loads(schema_json)
-    schema["fields"] = _ORIGIN + schema["fields"]
+    schema["fields"] = _ORIGIN + schema["fields"] + _END
     metadata = _bytes(b"avro.schema") + _bytes(json.dumps(schema).encode()) + _bytes(b"avro.codec") + _bytes(b"null")
     return b"Obj\x01" + encode_long(2) + metadata + b"\x00"
 

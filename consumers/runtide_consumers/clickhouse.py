@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from runtide_consumers._errors import Fenced, ParseError, StoreError
+from runtide_consumers.batch import END
 from runtide_schemas import Address
 
 # The client warns about every request that fails; the caller says it once per interval.
@@ -39,6 +40,7 @@ SELECT name, type FROM system.columns
 WHERE database = {database:String} AND table = {table:String} AND default_kind = '' ORDER BY position
 """
 _LATE = "the ledger has gone past this batch"
+_LONGER = "bytes follow the end of a record"
 _THROWN = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 
 # What ClickHouse answers when the bytes, or a schema that does not fit the table, are at fault: TYPE_MISMATCH and
@@ -79,7 +81,8 @@ class Store:
             table: Name of the table.
             body: The container.
             token: What the store knows the insert by.
-            unless: A condition on `ledger`; if it has such rows when the insert begins, the store refuses it.
+            unless: A condition on `ledger`; if it has such rows when the insert begins, the store refuses it, and so
+                it does when a record of a batch's container is longer than it should be.
 
         Raises:
             Fenced: The ledger has such rows.
@@ -132,24 +135,28 @@ class Store:
         columns, structure = self._columns(table)
         sql = (
             f"INSERT INTO `{self.database}`.`{table}` ({columns}) SELECT {columns} FROM input({structure}) "
-            f"WHERE throwIf((SELECT count() FROM `{self.database}`.ledger WHERE {unless}) > 0, '{_LATE}') = 0 "
+            f"WHERE throwIf(_end != {END}, '{_LONGER}') = 0 "
+            f"AND throwIf((SELECT count() FROM `{self.database}`.ledger WHERE {unless}) > 0, '{_LATE}') = 0 "
             "FORMAT Avro"
         )
         settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
         try:
             self._connected().command(sql, data=body, settings=settings)
         except (ClickHouseError, OSError) as error:
-            if isinstance(error, Error) and error.code == _THROWN and _LATE in str(error):
-                raise Fenced(_LATE) from error
+            if isinstance(error, Error) and error.code == _THROWN:
+                if _LATE in str(error):
+                    raise Fenced(_LATE) from error
+                if _LONGER in str(error):
+                    raise ParseError(_LONGER) from error
             raise _mapped(error) from error
 
     def _columns(self, table: str) -> tuple[str, str]:
-        """The names of a table's columns that an insert fills, and their names and types as a literal."""
+        """The names of a table's columns that an insert fills, and their names and types as a literal, and `_end`."""
         if table not in self._structures:
             rows = self.query(_COLUMNS, database=self.database, table=table)
             if not rows:
                 raise StoreError(f"there is no table {self.database}.{table}")
-            structure = ", ".join(f"`{name}` {kind}" for name, kind in rows)
+            structure = ", ".join(f"`{name}` {kind}" for name, kind in [*rows, ("_end", "Int64")])
             literal = "'" + structure.replace("\\", "\\\\").replace("'", "\\'") + "'"
             self._structures[table] = ", ".join(f"`{name}`" for name, _ in rows), literal
         return self._structures[table]

@@ -79,7 +79,8 @@ def _undecodable(batch: Batch) -> dict[tuple[int, int], str]:
         try:
             fastavro.schemaless_reader(body, schema, None)
         except Exception as error:  # whatever a reader of hostile bytes may raise
-            found[record.partition, record.offset] = f"cannot be decoded: {type(error).__name__}: {error}"[:500]
+            why = str(error).partition(" from <")[0] or "it ends too early"  # fastavro names its buffer's address
+            found[record.partition, record.offset] = f"cannot be decoded: {type(error).__name__}: {why}"[:500]
         else:
             if left := len(record.body) - body.tell():
                 found[record.partition, record.offset] = f"{left} bytes follow the record's end"

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from runtide_consumers._errors import ParseError, StoreError
-from runtide_consumers.batch import Batch, Range, Record, container
+from runtide_consumers.batch import Batch, Range, Record, container, fence
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.migrate import migrate
 from runtide_consumers.rejects import find_poison
@@ -82,6 +82,17 @@ def test_poison_is_told_from_its_neighbours(target: Any, body: bytes) -> None:
     rest = batch.without(poison)
     target.store.insert("landing_metrics", container(rest, rest.records), rest.token)
     assert count(target) == 6
+
+
+def test_bytes_behind_a_record_are_not_passed_over(target: Any) -> None:
+    """The store reads a record to its end and would leave the rest, so that it looked like a good one."""
+    migrate(target.store)
+    long = frames(3).records[1].body + b"\x00"
+    batch = replace(frames(3, at1=long), shared=True)
+    with pytest.raises(ParseError, match="bytes follow"):
+        target.store.insert("landing_metrics", container(batch, batch.records), "t", fence(batch))
+    assert count(target) == 0
+    assert find_poison(target.store, batch) == {(1, 100): "1 bytes follow the record's end"}
 
 
 def test_a_schema_that_does_not_fit_condemns_the_batch(target: Any) -> None:
