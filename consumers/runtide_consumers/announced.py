@@ -1,4 +1,4 @@
-"""The schemas that writers announce, for records of other versions than this one."""
+"""Schemas of records that another version wrote: what writers announce on a topic, and what a registry numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import time
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from fastavro.schema import SchemaParseException
 
+from runtide_consumers._errors import SourceError
 from runtide_schemas import STREAMS, Kafka, Stream
 from runtide_schemas.kafka import SCHEMAS
+from runtide_schemas.registry import Registry, RegistryError, UnknownSchemaError, unframe
 
 log = logging.getLogger("runtide.consumer")
 
@@ -22,7 +24,7 @@ class Announced:
     """Schemas of one stream, by the bytes that stand in front of its records.
 
     Args:
-        kafka: The cluster with the topic of the schemas.
+        kafka: The cluster with the topic of the schemas, and the registry.
         stream: Name of the stream.
     """
 
@@ -31,17 +33,32 @@ class Announced:
         self._topic = kafka.topic(SCHEMAS)
         self._found = {STREAMS[stream].prefix: STREAMS[stream].schema_json}
         self._looked = -_LOOK
+        self._registry = Registry(kafka.registry) if kafka.registry else None
         self._properties = {**kafka.client, "group.id": f"{kafka.group}-schemas", "enable.auto.commit": False}
 
     def find(self, prefix: bytes) -> str | None:
-        """Schema (JSON text) of a prefix; None when nobody has announced it, or nobody can be asked now."""
-        if prefix not in self._found and time.monotonic() - self._looked >= _LOOK:
-            self._looked = time.monotonic()
-            try:
+        """Schema (JSON text) of a prefix; None when nobody has announced one of this stream.
+
+        Raises:
+            SourceError: Nobody can be asked now.
+        """
+        if prefix not in self._found:
+            if framed := unframe(prefix):
+                self._ask_registry(prefix, framed[0])
+            elif time.monotonic() - self._looked >= _LOOK:
                 self._read()
-            except KafkaException as error:
-                log.error("cannot read the announced schemas from %s: %s", self._topic, error)
+                self._looked = time.monotonic()
         return self._found.get(prefix)
+
+    def _ask_registry(self, prefix: bytes, number: int) -> None:
+        if self._registry is None:
+            return
+        try:
+            self._take(prefix, self._registry.schema(number))
+        except UnknownSchemaError:
+            return
+        except RegistryError as error:
+            raise SourceError(str(error)) from error
 
     def _read(self) -> None:
         """Read the topic from its start to its present end."""
@@ -51,18 +68,32 @@ class Announced:
             _, end = consumer.get_watermark_offsets(where, _TIMEOUT)
             consumer.assign([where])
             deadline = time.monotonic() + _TIMEOUT
-            while consumer.position([where])[0].offset < end and time.monotonic() < deadline:
+            while consumer.position([where])[0].offset < end:
+                if time.monotonic() > deadline:
+                    raise SourceError(f"{self._topic} cannot be read to its end")
                 for message in consumer.consume(100, 0.2):
                     if not message.error():
-                        self._take(message.value() or b"")
+                        self._announce(message.value() or b"")
+        except KafkaException as error:
+            raise SourceError(
+                f"cannot read the announced schemas from {self._topic} ({error.args[0].str()}); "
+                "`runtide topics --check` says whether it is there"
+            ) from error
         finally:
             consumer.close()
 
-    def _take(self, value: bytes) -> None:
+    def _announce(self, value: bytes) -> None:
         try:
             fields = json.loads(value)
             stream = Stream(fields["stream"], fields["schema"])
-            if stream.name == self._stream and json.loads(stream.schema_json)["type"] == "record":
-                self._found[stream.prefix] = stream.schema_json
+            if stream.name == self._stream:
+                self._take(stream.prefix, stream.schema_json)
         except (ValueError, KeyError, TypeError, SchemaParseException) as error:
             log.warning("%s holds something that is no schema: %s", self._topic, error)
+
+    def _take(self, prefix: bytes, schema_json: str) -> None:
+        """Keep a schema, if it is one of this stream's records."""
+        schema = json.loads(schema_json)
+        name = str(schema["name"]) if isinstance(schema, dict) and "name" in schema else ""
+        if name.rpartition(".")[2] == STREAMS[self._stream].schema["name"].rpartition(".")[2]:
+            self._found[prefix] = schema_json

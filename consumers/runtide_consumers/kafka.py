@@ -102,7 +102,7 @@ class KafkaSource:
         self._polled = time.monotonic()
         age = min(_LONGEST_AGE, max(AGE, self._took * self._active() / _SHARE))
         for partition in sorted(self._partitions.values(), key=lambda p: p.since):
-            if self._is_due(partition, age) and (batch := partition.build()):
+            if self._is_due(partition, age) and (batch := self._build(partition)):
                 return replace(batch, tenure=self._tenure)
         return None
 
@@ -225,6 +225,13 @@ class KafkaSource:
 
     def _active(self) -> int:
         return sum(1 for partition in self._partitions.values() if partition.bytes)
+
+    def _build(self, partition: Partition) -> Batch | None:
+        try:
+            return partition.build()
+        except SourceError as error:
+            self._complain(f"partition {partition.number} of {self._topic} waits for a schema: {error}")
+            return None
 
     def _is_due(self, partition: Partition, age: float) -> bool:
         if (intent := partition.intent) is None:

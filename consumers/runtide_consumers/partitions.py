@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from runtide_consumers.batch import Batch, Range, Record, Reject
 from runtide_consumers.intents import MAX_SPAN, Intent
 from runtide_schemas import CodecError, peek, split
+from runtide_schemas.registry import unframe
 
 # Bytes of a full batch.
 FULL_BYTES = 8_000_000
 # Seconds that a record of an unknown schema waits for its announcement, which was sent before it.
 PATIENCE = 30.0
 
-# Confluent's framing: this byte, a schema id of four bytes, the record.
-_MAGIC, _FRAME = b"\x00", 5
 _UNPARSED = "cannot be parsed (found before a restart)"
 
 Schemas = Callable[[bytes], str | None]
@@ -98,7 +97,11 @@ class Partition:
         return bool(self._messages) and (self.is_full or time.monotonic() - self.since >= age)
 
     def build(self) -> Batch | None:
-        """The next batch; None while its first message waits for a schema."""
+        """The next batch; None while its first message waits for a schema.
+
+        Raises:
+            SourceError: Nobody can be asked for a schema now.
+        """
         draft = _Draft(self.position)
         intent, size = self.intent, 0
         for message in self._messages:
@@ -189,8 +192,9 @@ def read_message(partition: int, message: Message) -> tuple[bytes, Record] | Rej
     """A message as a record, with the bytes in front that name its schema, or why it is none."""
     value = message.value
     try:
-        if value[:1] == _MAGIC and len(value) > _FRAME:
-            prefix, body = value[:_FRAME], value[_FRAME:]
+        if framed := unframe(value):
+            body = framed[1]
+            prefix = value[: len(value) - len(body)]
         else:
             prefix, body = split(value)
         run_id, writer, seq = peek(body)

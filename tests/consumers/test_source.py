@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from runtide_consumers.telemetry import Telemetry
 from runtide_consumers.topics import Wishes, make_topics
 from runtide_consumers.writers import Spool
 from runtide_schemas import STREAMS, Kafka, encode
+from runtide_schemas.registry import Registry, frame
 
 METRICS = STREAMS["metrics"]
 
@@ -285,3 +287,24 @@ def test_dead_letters_go_to_their_topic_too(on_kafka: OnKafka, take: Any, until:
     assert (headers["source"], headers["length"]) == (batch.source.encode(), b"100000")
     assert headers["digest"] == hashlib.sha256(b"n" * 100_000).hexdigest().encode()
     assert b"not an Avro" in headers["reason"]
+
+
+def test_records_with_a_registrys_number_wait_for_the_registry(
+    on_kafka: OnKafka, take: Any, until: Any, start_registry: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While it is away nothing is rejected; a number of another stream's schema is no schema of this one."""
+    registry = start_registry()
+    client = Registry(registry.url)
+    mine = client.register(on_kafka.kafka.topic("metrics"), METRICS.schema_json)
+    foreign = client.register(on_kafka.kafka.topic("runs"), STREAMS["runs"].schema_json)
+    registry.kill()
+    on_kafka.kafka = replace(on_kafka.kafka, registry=registry.url)
+    source = on_kafka.open()
+    on_kafka.write(frame(mine, good(0)[10:]), frame(foreign, good(1)[10:]))
+    until(lambda: source.poll() or "cannot be reached" in caplog.text, "it is said")
+    registry.start()
+    batch = take(source)
+    assert (seqs(batch), batch.rejects) == ([0], ())
+    source.intend(batch)
+    source.commit(batch)
+    assert source.poll() is None
