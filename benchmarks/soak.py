@@ -90,6 +90,7 @@ def soak(options: argparse.Namespace) -> None:
         arguments = ["--keys", str(options.keys), "--rate", str(options.rate), "--seconds", str(options.seconds + 5)]
         command = [sys.executable, script, "--produce", *arguments]
         try:
+            stack.start()
             with subprocess.Popen(command, env=stack.environment, stdout=subprocess.PIPE) as producer:
                 lines = watch(Watch(stack, psutil.Process(producer.pid)), producer, options)
                 result = json.loads(producer.communicate()[0].splitlines()[-1])

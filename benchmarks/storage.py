@@ -109,6 +109,7 @@ def measure(workload: str, points: int, compare: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), kafka=True, partitions=4)
         try:
+            stack.start()
             stack.rows("SYSTEM STOP MERGES")
             logged = produce(stack, workload, points)
             rows = stack.wait(logged)

@@ -62,7 +62,7 @@ def produce(keys: int, rate: float, seconds: float) -> None:
 
 
 class Stack:
-    """A store, a consumer and perhaps a broker on a folder that is deleted at the end."""
+    """Perhaps a broker, and a store and a consumer once `start` was called, on a folder that is deleted at the end."""
 
     def __init__(self, folder: Path, kafka: bool, partitions: int) -> None:
         self.port, self.monitor = free_port(), free_port()
@@ -73,18 +73,21 @@ class Stack:
             **os.environ, "RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": url, "RUNTIDE_SILENT": "1"
         }  # fmt: skip
         self.broker = Broker(folder / "kafka") if kafka else None
-        arguments = ["consume", "--metrics-port", str(self.monitor)]
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
         if self.broker:
             self.environment["RUNTIDE_KAFKA"] = self.broker.address
-            arguments.append("--kafka")
             topics = [sys.executable, "-m", "runtide", "topics", "--partitions", str(partitions)]
             subprocess.run(topics, env=self.environment, check=True, stdout=subprocess.DEVNULL)
-        store = ["runtide_stack.store", "--dir", str(folder / "store"), "--port", str(self.port)]
-        self.store = self._start(*store, RUNTIDE_STORE_PASSWORD=self.password)
-        self.consumer = self._start("runtide_consumers", *arguments, stdout=subprocess.PIPE)
-        assert self.consumer.stdout is not None
-        if self.consumer.stdout.readline() != b"ready\n":
-            raise SystemExit(f"the consumer did not start: {(folder / 'stack.log').read_text()}")
+
+    def start(self) -> None:
+        """Start the store and the consumer."""
+        store = ["runtide_stack.store", "--dir", str(self.folder / "store"), "--port", str(self.port)]
+        self.started["store"] = self._start(*store, RUNTIDE_STORE_PASSWORD=self.password)
+        arguments = ["consume", "--metrics-port", str(self.monitor), *(["--kafka"] if self.broker else [])]
+        consumer = self.started["consumer"] = self._start("runtide_consumers", *arguments, stdout=subprocess.PIPE)
+        assert consumer.stdout is not None
+        if consumer.stdout.readline() != b"ready\n":
+            raise SystemExit(f"the consumer did not start: {(self.folder / 'stack.log').read_text()}")
 
     def _start(self, *module: str, stdout: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", *module]
@@ -114,9 +117,7 @@ class Stack:
 
     def processes(self) -> dict[str, psutil.Process]:
         """The process of each stage."""
-        stages = {"consumer": self.consumer, "store": self.store}
-        if self.broker:
-            stages["broker"] = self.broker.process
+        stages = self.started | ({"broker": self.broker.process} if self.broker else {})
         return {name: psutil.Process(process.pid) for name, process in stages.items()}
 
     def cpu(self) -> dict[str, float]:
@@ -140,13 +141,11 @@ class Stack:
         return sum(path.stat().st_size for path in self.folder.glob(f"kafka/logs/runtide.{stream}-*/*.log"))
 
     def stop(self) -> None:
-        for process in (self.consumer, self.store):
+        for process in reversed(self.started.values()):
             process.send_signal(signal.SIGTERM)
-            process.wait()
+            process.communicate()
         if self.broker:
             self.broker.stop()
-        assert self.consumer.stdout is not None
-        self.consumer.stdout.close()
 
 
 def cpu(process: psutil.Process) -> float:
@@ -172,6 +171,7 @@ def measure(keys: int, rate: float, options: argparse.Namespace) -> dict[str, fl
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), options.kafka, options.partitions)
         try:
+            stack.start()
             before = stack.cpu()
             arguments = [
                 "--keys",
