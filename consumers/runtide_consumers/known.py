@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from runtide_consumers.batch import Batch
 from runtide_consumers.clickhouse import Store
 
+# Writers that one query asks for: a server takes at most 128 KiB of a parameter.
+_ASKED = 5_000
 # Writers remembered; one forgotten is read again from the ledger when it comes back.
 _WRITERS = 20_000
 
@@ -95,12 +97,13 @@ class Known:
             StoreError: The ledger cannot be read.
         """
         unseen = [writer for writer in writers if writer not in self._writers]
-        if not unseen:
-            return
-        rows = self._store.query(_SQL.format(database=self._store.database), stream=self._stream, writers=unseen)
-        self._writers.update({writer: {} for writer in unseen})
-        for writer, run_id, first, last in rows:
-            self._writers[writer].setdefault(run_id, Ranges()).add(first, last)
+        sql = _SQL.format(database=self._store.database)
+        for start in range(0, len(unseen), _ASKED):
+            asked = unseen[start : start + _ASKED]
+            rows = self._store.query(sql, stream=self._stream, writers=asked)
+            self._writers.update({writer: {} for writer in asked})
+            for writer, run_id, first, last in rows:
+                self._writers[writer].setdefault(run_id, Ranges()).add(first, last)
 
     def add(self, batch: Batch) -> None:
         """Remember a batch that is in the ledger now."""
