@@ -21,7 +21,7 @@ _FORMATS = {
 }
 # Here, not with the commands: loading them all takes seconds.
 _SUMMARIES = {
-    "consume": "bring a spool folder's records into the store, and go on",
+    "consume": "bring the records of a spool folder or of Kafka into the store, and go on",
     "dead-letters": "list, show and replay what could not be used",
     "forward": "deliver what waits in the outbox to Kafka or to a stack on another machine",
     "login": "keep the token of a stack on another machine",
@@ -29,7 +29,7 @@ _SUMMARIES = {
     "sql": "ask the store in SQL",
     "sync": "bring what a spool folder holds into the store, and end",
     "topics": "create the topics in Kafka, or check them",
-    "up": "start the store, the consumer and the dashboard",
+    "up": "start the store, the consumers and the dashboard",
 }
 _RUNS = """
 SELECT run_id, name, state, created, round(duration, 1) AS seconds, tags, host
