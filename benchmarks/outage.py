@@ -37,6 +37,8 @@ from throughput import Stack
 _PHASES = ("before", "during", "after")
 # Seconds that the trainers get to import and to start their run, so that both begin at the same moment.
 _HEAD_START = 5.0
+# Nothing else has a reason to ask for these.
+_ENTER, _LEAVE = os.getpgid, os.getsid
 _SYSTEM_CALL = re.compile(r"(\d+) +(\w+)\(")
 # What a call to log() may ask for: memory, and its turn to run Python.
 _HARMLESS = {"futex", "brk", "mmap", "munmap", "mremap", "madvise", "sched_yield", "gettid", "getpid"}
@@ -50,18 +52,18 @@ def train(options: argparse.Namespace) -> None:
     begun, taken = array("q", bytes(8 * calls)), array("q", bytes(8 * calls))
     names = [f"layer{number}/gradient_norm" for number in range(options.keys)]
     clock, pause = time.perf_counter_ns, options.keys / options.rate * 1e9
-    # Only strace sees these: whatever stands between two of them was asked for by log().
-    mark = os.getppid if options.trace else int
+    # For strace to see: whatever stands between the two was asked for by log().
+    enter, leave = (_ENTER, _LEAVE) if options.trace else (int, int)
     run = runtide.init(project="outage")
     for number in range(calls):
         data = {name: random.random() for name in names}
         if (rest := options.at + number * pause - clock()) > 0:
             time.sleep(rest / 1e9)
-        mark()
+        enter(0)
         begin = clock()
         run.log(data)
         taken[number] = clock() - begin
-        mark()
+        leave(0)
         begun[number] = begin
     with options.results.open("wb") as file:
         begun.tofile(file)
@@ -199,27 +201,28 @@ def trace(options: argparse.Namespace) -> None:
         arm.start(start, 2 * options.calm + options.outage, options, "strace", "-f", "-o", str(record))
         interrupt(arm, [], start, options)
         print(arm.end())
-        inside, marks = asked(record)
-    print(f"{marks // 2:,} calls of log(); system calls of the calling thread inside of them:")
+        inside, calls = asked(record)
+    print(f"{calls:,} calls of log(); system calls of the calling thread inside of them:")
     for name, count in inside.most_common():
         print(f"{name:>16}  {count:8,}  {'' if name in _HARMLESS else 'INPUT OR OUTPUT'}".rstrip())
     print(f"for input or output: {sum(count for name, count in inside.items() if name not in _HARMLESS):,}")
 
 
 def asked(record: Path) -> tuple[Counter[str], int]:
-    """The first thread's system calls between the first mark and the second, the third and the fourth, and so on."""
-    inside, marks, first = Counter[str](), 0, ""
+    """The system calls of the first thread that stand between the marks, and how many pairs of marks there are."""
+    counts, calls, inside, first = Counter[str](), 0, False, ""
     with record.open() as lines:
-        for line in lines:
-            if not (match := _SYSTEM_CALL.match(line)):
-                continue
+        for match in filter(None, map(_SYSTEM_CALL.match, lines)):
             thread, name = match.groups()
             first = first or thread
-            if thread == first and name == "getppid":
-                marks += 1
-            elif thread == first and marks % 2:
-                inside[name] += 1
-    return inside, marks
+            if thread != first:
+                continue
+            if name in (_ENTER.__name__, _LEAVE.__name__):
+                calls += inside
+                inside = name == _ENTER.__name__
+            elif inside:
+                counts[name] += 1
+    return counts, calls
 
 
 def main() -> None:
