@@ -17,6 +17,8 @@ import fastavro
 from runtide_schemas.streams import MAGIC, STREAMS, Stream
 
 _PREFIX_LENGTH = 10
+# Bytes of a run_id: thrice 128 characters of four bytes, and room. Readers keep it in memory for each run.
+_RUN_ID_BYTES = 2_000
 
 
 class CodecError(ValueError):
@@ -90,6 +92,8 @@ def peek(body: bytes) -> tuple[str, int, int]:
         length, position = _read_long(body, 0)
         if not 0 < length <= len(body) - position:
             raise CodecError(f"run_id of {length} bytes in a record of {len(body)}")
+        if length > _RUN_ID_BYTES:
+            raise CodecError(f"run_id of {length} bytes, more than {_RUN_ID_BYTES}")
         run_id = body[position : position + length].decode("utf-8")
         writer, position = _read_long(body, position + length)
         seq, position = _read_long(body, position)

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -38,10 +39,12 @@ partitions.PATIENCE = 2.0
 from runtide_consumers.commands import consume
 sys.exit(consume(sys.argv[1:]))
 """
+# Many batches of few messages, so that a moment between two of them can be met.
+SMALL = IMPATIENT.replace("partitions.PATIENCE = 2.0", "partitions.PATIENCE, partitions.MAX_SPAN = 2.0, 100")
 METRICS, JSON, RUNS = STREAMS["metrics"], STREAMS["metrics_json"], STREAMS["runs"]
 TIME = 1_700_000_000_000
 
-pytestmark = [pytest.mark.timeout(120 + MALFORMED // 100)]
+pytestmark = [pytest.mark.timeout(120 + MALFORMED // 40)]
 
 Point = tuple[str, str, int, int, float]
 
@@ -138,7 +141,8 @@ def malformed(draw: random.Random, kind: str, writer: int, seq: int, victim: byt
         return "metrics_json", JSON.prefix + beginning(b"e/p/bad", writer, seq) + b"".join(cells)
     if kind == "huge":
         filler = b"\xff" * (MAX_MESSAGE_BYTES - draw.randrange(500, 3_000_000))
-        starts = (b"", METRICS.prefix, METRICS.prefix + frame(writer, seq), METRICS.prefix + text(filler[:7_000_000]))
+        long_id = text(b"e/p/" + b"x" * 4_000_000) + good[-40:]
+        starts = (b"", METRICS.prefix, METRICS.prefix + frame(writer, seq), METRICS.prefix + long_id)
         return "metrics", draw.choice(starts) + filler[: 1_000_000 if draw.random() < 0.5 else None]
     return "metrics", made[kind]()
 
@@ -303,10 +307,21 @@ class Verdict:
             (stream, int(partition), int(offset), reason, digest) for stream, partition, offset, reason, digest in rows
         ]
 
+    def count(self) -> int:
+        """How many dead letters there are; none before there is a table."""
+        if ["dead_letters"] not in self.tables():
+            return 0
+        return int(self.target.ask("SELECT toUInt32(count()) FROM db.dead_letters")[0][0])
+
+    def tables(self) -> list[list[str]]:
+        rows: list[list[str]] = self.target.ask(
+            f"SELECT name FROM system.tables WHERE database = '{self.target.database}'"
+        )
+        return rows
+
     def complete(self) -> bool:
         """The ledger says that every message is dealt with."""
-        tables = self.target.ask(f"SELECT name FROM system.tables WHERE database = '{self.target.database}'")
-        if ["ledger"] not in tables:
+        if ["ledger"] not in self.tables():
             return False
         rows = self.target.ask(
             "SELECT stream, toInt32(partition), toUInt32(max(next_offset)) FROM db.ledger "
@@ -314,6 +329,13 @@ class Verdict:
         )
         done = {(stream, partition): end for stream, partition, end in rows}
         return all(done.get(where, 0) >= end for where, end in self.flood.ends.items())
+
+    def wait(self) -> None:
+        """Until everything is dealt with."""
+        deadline = time.monotonic() + 60 + MALFORMED / 100
+        while not self.complete():
+            assert time.monotonic() < deadline, f"{self.count()} of {len(self.flood.malformed)} dead letters"
+            threading.Event().wait(0.05)
 
     def check(self) -> None:
         """Every good point once, every malformed message in one dead letter, and the ledger knows of all."""
@@ -342,15 +364,13 @@ def verdict(target: Any, flood: Flood) -> Verdict:
     return Verdict(target, flood)
 
 
-def test_a_flood_of_malformed_messages_harms_nothing(
-    flood: Flood, consumer: Any, verdict: Verdict, until: Any, tmp_path: Path
-) -> None:
+def test_a_flood_of_malformed_messages_harms_nothing(flood: Flood, consumer: Any, verdict: Verdict) -> None:
     """All are kept as dead letters once, all that is good is stored once, and the consumer's memory is bounded."""
     running = consumer()
     peaks, started = [], time.monotonic()
     for _ in range(2):
         flood.send(MALFORMED // 2)
-        until(verdict.complete, "the flood is through")
+        verdict.wait()
         peaks.append(running.peak())
     took = time.monotonic() - started
     verdict.check()
@@ -360,6 +380,43 @@ def test_a_flood_of_malformed_messages_harms_nothing(
     print(f"\n{len(flood.malformed)} malformed, {len(flood.expected)} points in {took:.1f} s, {peaks} bytes resident")
     for (kind, reason), count in sorted(reasons(verdict, flood).items()):
         print(f"{count:7} {kind}: {reason}")
+
+
+def test_a_consumer_killed_in_the_flood_leaves_nothing_out_and_nothing_twice(
+    flood: Flood, consumer: Any, verdict: Verdict, until: Any
+) -> None:
+    """kill -9 twice between batches, wherever that is: the next one goes on."""
+    flood.send(MALFORMED // 5)
+    for share in (4, 2):
+        running = consumer(SMALL)
+        until(lambda share=share: verdict.count() > len(flood.malformed) // share, "a part is done")
+        running.kill()
+        assert not verdict.complete()
+    consumer(SMALL)
+    verdict.wait()
+    verdict.check()
+
+
+def test_a_view_that_throws_loses_nothing(
+    flood: Flood, consumer: Any, verdict: Verdict, until: Any, target: Any, tmp_path: Path
+) -> None:
+    """It is said in the log, nothing passes meanwhile, and all is there once when the view is gone."""
+    running = consumer(SMALL)
+    flood.send(MALFORMED // 10)
+    verdict.wait()
+    target.run(
+        "CREATE MATERIALIZED VIEW db.objecting ENGINE = Memory AS "
+        "SELECT throwIf(writer = 1, 'this view objects') AS x FROM db.landing_metrics"
+    )
+    flood.send(MALFORMED // 10)
+    until(lambda: "this view objects" in (tmp_path / "consumer0.log").read_text(), "it is said")
+    assert not verdict.complete()
+    running.kill()
+    consumer(SMALL)
+    until(lambda: "this view objects" in (tmp_path / "consumer1.log").read_text(), "the next one says so too")
+    target.run("DROP VIEW db.objecting")
+    verdict.wait()
+    verdict.check()
 
 
 def reasons(verdict: Verdict, flood: Flood) -> Counter[tuple[str, str]]:
