@@ -22,6 +22,7 @@ from runtide_consumers.positions import Key, Positions
 from runtide_consumers.retry import Retry
 from runtide_consumers.spool import AGE, SpoolSource
 from runtide_consumers.telemetry import Report, Telemetry
+from runtide_consumers.topics import Wishes, faults_of_topics
 from runtide_consumers.writers import Spool
 from runtide_schemas import STREAMS, Kafka
 
@@ -123,6 +124,7 @@ def drain_spool(path: Path, store: Store, stop: threading.Event) -> Lanes:
 def _kafka_engines(kafka: Kafka, store: Store, stop: threading.Event, lanes: Lanes) -> Iterator[list[Engine]]:
     retry = Retry(stop, lambda: None)
     retry("make the store's tables", lambda: migrate(store))
+    _tell_of_topics(kafka, retry)
     with ExitStack() as sources:
         engines = []
         for name, telemetry in lanes.items():
@@ -130,6 +132,16 @@ def _kafka_engines(kafka: Kafka, store: Store, stop: threading.Event, lanes: Lan
             sources.callback(source.close)
             engines.append(Engine(name, source, store, stop, telemetry))
         yield engines
+
+
+def _tell_of_topics(kafka: Kafka, retry: Retry) -> None:
+    """Say what is missing or too small, before the wait for it begins."""
+    try:
+        faults = retry("look at the topics", partial(faults_of_topics, kafka, Wishes()))
+    except SetupError as error:
+        faults = [f"cannot look at the topics' settings: {error}"]
+    for fault in faults:
+        log.error("%s", fault)
 
 
 @contextmanager

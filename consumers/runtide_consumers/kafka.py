@@ -32,7 +32,7 @@ _SHARE = 0.5
 _HELD_BYTES = 4 * FULL_BYTES
 _CHUNK = 2000
 # Seconds that a call to the broker may take; after that it is as if it had failed.
-_TIMEOUT = 10.0
+_TIMEOUT = 5.0
 # Seconds between two looks at the lag.
 _LOOK = 1.0
 # Seconds between two lines about the same trouble.
@@ -88,6 +88,7 @@ class KafkaSource:
         self._dead_letters = DeadTopic(kafka)
         self._partitions: dict[int, Partition] = {}
         self._tenure = 0
+        self._closing = False
         self._paused = False
         self._polled = 0.0
         self._took = 0.0
@@ -134,6 +135,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
+        self._closing = True
         self._consumer.close()
 
     def _subscribe(self) -> Consumer:
@@ -142,6 +144,9 @@ class KafkaSource:
         return consumer
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closing:
+            consumer.incremental_assign(partitions)
+            return
         self._tenure += 1
         consumer.incremental_assign([self._begin(partition.partition) for partition in partitions])
         log.info("%s: partitions %s came", self._topic, [partition.partition for partition in partitions])
@@ -201,7 +206,7 @@ class KafkaSource:
             (noted,) = self._consumer.committed([where], _TIMEOUT)
             low, high = self._consumer.get_watermark_offsets(where, _TIMEOUT)
         except KafkaException as error:
-            raise SourceError(str(error)) from error
+            raise SourceError(error.args[0].str()) from error
         return noted, low, high
 
     def _done(self, number: int, offset: int) -> int:
