@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from runtide_consumers.topics import Wishes, make_topics
 from runtide_schemas import STREAMS, Kafka, encode
@@ -41,6 +42,10 @@ sys.exit(consume(sys.argv[1:]))
 """
 # Many batches of few messages, so that a moment between two of them can be met.
 SMALL = IMPATIENT.replace("partitions.PATIENCE = 2.0", "partitions.PATIENCE, partitions.MAX_SPAN = 2.0, 100")
+# Seconds until a group gives away what a dead member had; with KIP-848 that is the group's own setting.
+SESSION, HEARTBEAT = "3000", "500"
+CLASSIC = {"RUNTIDE_KAFKA_SESSION_TIMEOUT_MS": SESSION, "RUNTIDE_KAFKA_HEARTBEAT_INTERVAL_MS": HEARTBEAT}
+KIP_848 = {"RUNTIDE_KAFKA_GROUP_PROTOCOL": "consumer"}
 METRICS, JSON, RUNS = STREAMS["metrics"], STREAMS["metrics_json"], STREAMS["runs"]
 TIME = 1_700_000_000_000
 
@@ -165,14 +170,19 @@ class ConsumerOnKafka:
             "RUNTIDE_KAFKA_TOPIC_PREFIX": kafka.prefix,
             "RUNTIDE_KAFKA_GROUP": kafka.group,
             "RUNTIDE_CLICKHOUSE_URL": url,
-            "RUNTIDE_KAFKA_SESSION_TIMEOUT_MS": "3000",
-            "RUNTIDE_KAFKA_HEARTBEAT_INTERVAL_MS": "500",
         }
         command = [sys.executable, "-c", code, "--kafka", kafka.servers]
+        self.log = log
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 command, env={**os.environ, **settings, **environment}, stdout=file, stderr=file
             )
+
+    @property
+    def owned(self) -> int:
+        """How many partitions of the topic of metrics it reads."""
+        moves = re.findall(r"[.]metrics: partitions \[([\d, ]+)\] (came|went)", self.log.read_text())
+        return sum((1 if how == "came" else -1) * len(numbers.split(",")) for numbers, how in moves)
 
     def peak(self) -> int:
         """The most bytes that were resident since this was last asked."""
@@ -198,6 +208,7 @@ def consumer(flood: "Flood", target: Any, tmp_path: Path) -> Iterator[Callable[.
     started: list[ConsumerOnKafka] = []
 
     def start(code: str = IMPATIENT, **environment: str) -> ConsumerOnKafka:
+        environment = environment or CLASSIC
         log = tmp_path / f"consumer{len(started)}.log"
         started.append(ConsumerOnKafka(flood.kafka, target.url, log, code, environment))
         return started[-1]
@@ -415,6 +426,43 @@ def test_a_view_that_throws_loses_nothing(
     consumer(SMALL)
     until(lambda: "this view objects" in (tmp_path / "consumer1.log").read_text(), "the next one says so too")
     target.run("DROP VIEW db.objecting")
+    verdict.wait()
+    verdict.check()
+
+
+@pytest.fixture
+def quick_groups(flood: Flood) -> None:
+    """Groups of KIP-848 that give away what a dead member had as quickly as the others here."""
+    admin = AdminClient(flood.kafka.client)
+    entries = [
+        ConfigEntry(f"consumer.{name}.ms", value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in (("session.timeout", SESSION), ("heartbeat.interval", HEARTBEAT))
+    ]
+    groups = [f"{flood.kafka.group}-{stream}" for stream in STREAMS]
+    resources = [ConfigResource(ResourceType.GROUP, group, incremental_configs=entries) for group in groups]
+    for done in admin.incremental_alter_configs(resources).values():
+        done.result()
+
+
+@pytest.mark.usefixtures("quick_groups")
+@pytest.mark.parametrize("settings", [CLASSIC, KIP_848], ids=["classic", "KIP-848"])
+def test_two_consumers_hand_over_to_each_other(
+    flood: Flood, consumer: Any, verdict: Verdict, until: Any, settings: dict[str, str]
+) -> None:
+    """One leaves, one is killed: the other has all partitions then, and everything arrives once."""
+    first = consumer(SMALL, **settings)
+    until(lambda: first.owned == PARTITIONS, "the first has all")
+    flood.send(300)
+    second = consumer(SMALL, **settings)
+    until(lambda: first.owned == second.owned == PARTITIONS // 2, "both have a half")
+    flood.send(300)
+    first.stop()
+    until(lambda: second.owned == PARTITIONS, "the second has all")
+    third = consumer(SMALL, **settings)
+    until(lambda: second.owned == third.owned == PARTITIONS // 2, "both have a half again")
+    flood.send(300)
+    second.kill()
+    until(lambda: third.owned == PARTITIONS, "the third has all")
     verdict.wait()
     verdict.check()
 
