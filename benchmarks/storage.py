@@ -2,7 +2,7 @@
 
     python benchmarks/storage.py [--points N] [--workload NAME ...] [--codecs]
 
-Three kinds of data go through the SDK, a broker on this machine (`make kafka`), the consumer and the store:
+Noise and a real training go through the SDK, a broker on this machine (`make kafka`), the consumer and the store:
 
     noise-1000, noise-20   float32-born noise that never repeats, 1,000 or 20 keys a step: the worst that a network's
                            float32 metrics can be
