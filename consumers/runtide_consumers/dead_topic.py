@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from runtide_consumers.batch import Batch
 from runtide_consumers.rejects import letter
@@ -26,17 +26,24 @@ class DeadTopic:
 
     def __init__(self, kafka: Kafka) -> None:
         self._topic = kafka.topic(DEAD_LETTERS)
-        self._properties = {**kafka.client, "enable.idempotence": True, "compression.type": "zstd"}
+        # "log_level": properties meant for consumers would else be complained of.
+        self._properties = {**kafka.client, "enable.idempotence": True, "compression.type": "zstd", "log_level": 3}
         self._producer: Producer | None = None
 
     def send(self, batch: Batch) -> None:
         """Send a batch's rejects: at least once, or not at all when the topic does not take them in time."""
         if self._producer is None:
             self._producer = Producer(self._properties, logger=log)
-        for reject in batch.rejects:
-            fields = letter(batch, reject)
-            headers: dict[str, str | bytes | None] = {n: str(value) for n, value in fields.items() if n != "payload"}
-            self._producer.produce(self._topic, fields["payload"], fields["digest"], headers=headers)
-        if left := self._producer.flush(_TIMEOUT):
-            self._producer.purge()
-            log.error("%s did not take %d dead letters; the table dead_letters has them", self._topic, left)
+        try:
+            for reject in batch.rejects:
+                fields = letter(batch, reject)
+                payload = fields.pop("payload")
+                headers: dict[str, str | bytes | None] = {name: str(value) for name, value in fields.items()}
+                self._producer.produce(self._topic, payload, fields["digest"], headers=headers)
+            left = self._producer.flush(_TIMEOUT)
+        except (KafkaException, BufferError) as error:
+            log.error("%s takes no dead letters (%s); the table dead_letters has them", self._topic, error)
+        else:
+            if left:
+                log.error("%s did not take %d dead letters; the table dead_letters has them", self._topic, left)
+                self._producer.purge()
