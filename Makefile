@@ -21,8 +21,9 @@ install: .venv/installed ## set up .venv from the lock files
 demo: install ## start everything, train three times, show the dashboard
 	@$(BIN)/python examples/demo.py
 
+# Two files at a time: the tests wait for processes more than they work.
 test: install browser kafka ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install ## formatting, lint, types, import directions
 	$(BIN)/ruff format --check .
