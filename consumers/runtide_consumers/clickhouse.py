@@ -90,17 +90,28 @@ class Store:
             StoreError: Anything else; the same insert may be sent again with the same token.
         """
         if unless:
-            self._guarded_insert(table, body, token, unless)
+            whole = f"throwIf(_end != {END}, '{_LONGER}') = 0"
+            self._guarded_insert(table, body, "Avro", token, f"{whole} AND {self._not_late(unless)}")
         else:
             self._raw_insert(table, body, "Avro", token)
 
-    def insert_rows(self, table: str, rows: Iterable[Mapping[str, Any]], token: str) -> None:
+    def insert_rows(self, table: str, rows: Iterable[Mapping[str, Any]], token: str, unless: str = "") -> None:
         """Insert rows given as JSON-able dicts, as one block, once per token.
 
+        Args:
+            table: Name of the table.
+            rows: The rows.
+            token: What the store knows the insert by.
+            unless: As with `insert`.
+
         Raises:
-            StoreError: As with `insert`.
+            Fenced, StoreError: As with `insert`.
         """
-        self._raw_insert(table, "\n".join(json.dumps(row) for row in rows).encode(), "JSONEachRow", token)
+        body = "\n".join(json.dumps(row) for row in rows).encode()
+        if unless:
+            self._guarded_insert(table, body, "JSONEachRow", token, self._not_late(unless))
+        else:
+            self._raw_insert(table, body, "JSONEachRow", token)
 
     def query(self, sql: str, **parameters: Any) -> Sequence[Sequence[Any]]:
         """Rows of a query, which names its parameters as `{name:Type}`.
@@ -131,13 +142,14 @@ class Store:
         except (ClickHouseError, OSError) as error:
             raise _mapped(error) from error
 
-    def _guarded_insert(self, table: str, body: bytes, token: str, unless: str) -> None:
+    def _not_late(self, unless: str) -> str:
+        return f"throwIf((SELECT count() FROM `{self.database}`.ledger WHERE {unless}) > 0, '{_LATE}') = 0"
+
+    def _guarded_insert(self, table: str, body: bytes, form: str, token: str, condition: str) -> None:
         columns, structure = self._columns(table)
         sql = (
             f"INSERT INTO `{self.database}`.`{table}` ({columns}) SELECT {columns} FROM input({structure}) "
-            f"WHERE throwIf(_end != {END}, '{_LONGER}') = 0 "
-            f"AND throwIf((SELECT count() FROM `{self.database}`.ledger WHERE {unless}) > 0, '{_LATE}') = 0 "
-            "FORMAT Avro"
+            f"WHERE {condition} FORMAT {form}"
         )
         settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
         try:

@@ -142,7 +142,7 @@ class Engine:
         rows = list(ledger_rows(batch))
         if rows:
             token = f"ledger/{batch.token}"
-            self._retry("write the ledger", partial(self._store.insert_rows, "ledger", rows, token))
+            self._retry("write the ledger", partial(self._store.insert_rows, "ledger", rows, token, fence(batch)))
 
     def _count(self, batch: Batch) -> None:
         self._telemetry.batches += 1

@@ -124,6 +124,7 @@ class KafkaSource:
     def reset(self) -> None:
         """See `Source.reset`."""
         self._fetch()  # serves the callbacks, if partitions were taken away
+        self._tenure += 1
         for number in sorted(self._partitions):
             del self._partitions[number]
             try:

@@ -267,10 +267,11 @@ def test_a_consumer_that_dies_at_the_worst_moment_is_replaced(line: Line, until,
     assert line.replays() > 0 or point == "after_ledger"
 
 
-def test_a_zombie_that_wakes_after_the_tokens_are_forgotten_is_refused(line: Line, until) -> None:
-    """Stopped right before its insert, it wakes when others have inserted more batches than the store remembers."""
+@pytest.mark.parametrize("point", ["after_intent", "after_insert"])
+def test_a_zombie_that_wakes_after_the_tokens_are_forgotten_is_refused(line: Line, until, point: str) -> None:
+    """Stopped right before or behind its insert, it wakes when others inserted more than the store remembers."""
     line.train(0)
-    zombie = line.consume(RUNTIDE_FAILPOINT="after_intent:3:stop")
+    zombie = line.consume(RUNTIDE_FAILPOINT=f"{point}:3:stop")
     until(lambda: _is_stopped(zombie.pid), "the consumer stopped itself")
     _forget_tokens_after(line, 3)
     inserted = int(line.ask("SELECT count() FROM ledger WHERE stream = 'metrics'"))
@@ -365,5 +366,5 @@ def _is_stopped(pid: int) -> bool:
 
 def _forget_tokens_after(line: Line, inserts: int) -> None:
     """Shrink the deduplication windows to a test's size."""
-    for table in ("metrics", "metric_summary_state"):
+    for table in ("metrics", "metric_summary_state", "ledger"):
         line.ask(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = {inserts}")
