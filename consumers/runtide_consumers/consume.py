@@ -92,7 +92,7 @@ def _consume(
             ready()
             _run(engines, Engine.run, stop, report, health)
     except Stopped:
-        log.info("stopped while the store did not answer; nothing is lost")
+        log.info("stopped while the store or the broker did not answer; nothing is lost")
     finally:
         report.tick(now=True)
 

@@ -77,7 +77,7 @@ class Engine:
             self._move(batch)
             self._telemetry.progressed = time.monotonic()
         except Fenced as error:
-            log.warning("%s: a batch is given up, its partition may be another consumer's: %s", self.stream, error)
+            log.info("%s: a batch is left to whoever has its partition now: %s", self.stream, error)
             self._telemetry.fenced += 1
             self._telemetry.failed = time.monotonic()
             self._source.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -50,6 +51,8 @@ _PROPERTIES: dict[str, object] = {
     "fetch.message.max.bytes": 8 << 20,
     "queued.max.messages.kbytes": 16 << 10,
     "check.crcs": True,
+    # The client has a line for every try to connect; `_error` has one for the outage.
+    "log_level": 2,
 }
 # KIP-848: the broker decides on assignment and timeouts.
 _NOT_WITH_KIP_848 = ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
@@ -78,6 +81,7 @@ class KafkaSource:
 
     def __init__(self, kafka: Kafka, stream: str, store: Store, retry: Retry, telemetry: Telemetry) -> None:
         self._topic = kafka.topic(stream)
+        self._servers = kafka.servers
         self._stream = stream
         self._store = store
         self._retry = retry
@@ -140,7 +144,7 @@ class KafkaSource:
         self._consumer.close()
 
     def _subscribe(self) -> Consumer:
-        consumer = Consumer(self._properties, logger=log)
+        consumer = Consumer({**self._properties, "error_cb": self._error}, logger=log)
         consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
         return consumer
 
@@ -150,7 +154,8 @@ class KafkaSource:
             return
         self._tenure += 1
         consumer.incremental_assign([self._begin(partition.partition) for partition in partitions])
-        log.info("%s: partitions %s came", self._topic, [partition.partition for partition in partitions])
+        if partitions:
+            log.info("%s: partitions %s came", self._topic, [partition.partition for partition in partitions])
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
@@ -251,11 +256,25 @@ class KafkaSource:
         if now - self._looked < _LOOK:
             return
         self._looked = now
+        if self._telemetry.away:
+            self._look_for_brokers()
         lag = 0
         for number, partition in self._partitions.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), cached=True)
             lag += max(0, int(high) - partition.position)
         self._telemetry.lag = lag
+
+    def _error(self, error: KafkaError) -> None:
+        """Called by the client, with every trouble that it has; it mends most by itself."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._telemetry.away:
+            self._telemetry.away = f"Kafka at {self._servers} does not answer"
+            log.error("%s: %s; waiting for it, nothing is lost", self._topic, self._telemetry.away)
+
+    def _look_for_brokers(self) -> None:
+        with suppress(KafkaException):
+            self._consumer.list_topics(self._topic, _LOOK)
+            self._telemetry.away = ""
+            log.info("%s: Kafka at %s answers again", self._topic, self._servers)
 
     def _complain(self, text: str) -> None:
         now = time.monotonic()

@@ -53,7 +53,8 @@ class Health:
         if not self.threads:
             return ["starting: waiting for the store or the broker"]
         failing = [name for name, lane in self.lanes.items() if lane.failed > lane.progressed]
-        return self.ills() + [f"{name}: the store does not take what it is given" for name in failing]
+        away = [f"{name}: {lane.away}" for name, lane in self.lanes.items() if lane.away]
+        return self.ills() + away + [f"{name}: the store does not take what it is given" for name in failing]
 
 
 class LaneCollector(Collector):
@@ -76,17 +77,19 @@ class LaneCollector(Collector):
         lag = GaugeMetricFamily(
             "runtide_consumer_lag", "What is still to be read: messages of a topic, bytes of a spool", labels=["stream"]
         )
+        away = GaugeMetricFamily("runtide_consumer_source_away", "1 while no broker answers", labels=["stream"])
         idle = GaugeMetricFamily(
             "runtide_consumer_idle_seconds", "Since a batch was finished or nothing was found to do", labels=["stream"]
         )
         inserts = HistogramMetricFamily("runtide_consumer_insert_seconds", "Inserts into the store", labels=["stream"])
         for stream, lane in self._lanes.items():
             lag.add_metric([stream], lane.lag)
+            away.add_metric([stream], bool(lane.away))
             idle.add_metric([stream], time.monotonic() - lane.progressed)
             names = [*map(str, BOUNDS), "+Inf"]
             counts = list(accumulate(lane.inserts.counts))
             inserts.add_metric([stream], list(zip(names, counts, strict=True)), lane.inserts.total)
-        yield from (lag, idle, inserts)
+        yield from (lag, away, idle, inserts)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -43,6 +43,7 @@ class Telemetry:
         retries: Requests that the store did not take the first time.
         fenced: Batches given up because their partition may be another consumer's.
         lag: What is still to be read: messages of a topic, bytes of a spool.
+        away: Why nothing can be read at all; empty when it can.
         inserts: How long the store took for each insert.
         progressed: When the lane last finished a batch or found nothing to do (monotonic seconds).
         failed: When a request last failed or a batch was given up (monotonic seconds).
@@ -57,6 +58,7 @@ class Telemetry:
     retries: int = 0
     fenced: int = 0
     lag: int = 0
+    away: str = ""
     inserts: Durations = field(default_factory=Durations)
     progressed: float = field(default_factory=time.monotonic)
     failed: float = float("-inf")

@@ -28,7 +28,7 @@ from runtide_schemas.kafka import DEAD_LETTERS, MAX_MESSAGE_BYTES, SCHEMAS
 
 _DAY = 24 * 3600 * 1000  # milliseconds
 # Seconds that a request may take.
-_TIMEOUT = 15.0
+_TIMEOUT = 6.0
 # Seconds between two looks at what is being made.
 _PAUSE = 0.05
 _DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)

@@ -25,10 +25,13 @@ def forward(argv: list[str]) -> int:
     if settings.mode not in ("kafka", "http"):
         raise Error("nowhere to deliver to: set RUNTIDE_KAFKA=host:port, or `runtide login http://host:port`")
     root = args.folder or settings.home / "outbox"
+    if args.folder and not root.is_dir():
+        raise Error(f"there is no folder {root}: name an outbox or a spool, or none for {settings.home / 'outbox'}")
     link = open_link(settings)
     busy = left = 0
+    names = writer_folders(root)
     try:
-        for name in writer_folders(root):
+        for name in names:
             backlog = claim(root / name)
             if backlog is None:
                 busy += 1
@@ -38,6 +41,8 @@ def forward(argv: list[str]) -> int:
         raise Error(f"{error}. Everything that was not delivered is still in {root}") from error
     finally:
         link.close()
+    if not names:
+        print(f"nothing waits in {root}")
     if busy:
         print(f"{busy} writers are alive, or others are delivering them")
     return int(left > 0)

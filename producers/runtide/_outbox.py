@@ -59,7 +59,7 @@ class Outbox:
             with suppress(FileNotFoundError):  # it was delivered in this moment
                 say(
                     f"warning: {backlog.left()} bytes of {self._run_id} are not delivered yet. They wait in "
-                    f"{backlog.path} and go with the next run on this machine, or by `runtide forward`"
+                    f"{backlog.path}: `runtide forward` delivers them, and so does the next run here, while it lasts"
                 )
 
     def abandon(self) -> None:

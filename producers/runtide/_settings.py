@@ -154,7 +154,7 @@ def _link(mode: str, environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
         try:
             kafka = find_kafka(environ)
         except KafkaSettingsError as error:
-            raise SettingsError(str(error)) from error
+            raise SettingsError(str(error)) from None
         if kafka:
             return "kafka", {"kafka": kafka}
         if mode == "kafka":

@@ -154,7 +154,7 @@ def test_every_counter_has_a_name_and_every_name_is_documented() -> None:
     names = [
         family.name + "_total" * (family.type == "counter") for family in LaneCollector({"a": Telemetry()}).collect()
     ]
-    assert len(names) == len(COUNTERS) + 3
+    assert len(names) == len(COUNTERS) + 4
     assert [name for name in names if f"`{name}`" not in documented] == []
     assert documented.count("`runtide_consumer_") == len(names)
 

@@ -308,3 +308,25 @@ def test_records_with_a_registrys_number_wait_for_the_registry(
     source.intend(batch)
     source.commit(batch)
     assert source.poll() is None
+
+
+def test_a_broker_that_goes_away_is_said_once_and_seen_from_outside(
+    start_broker: Any, target: Any, take: Any, until: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    """One line when it goes and one when it is back, whatever happens in between; the telemetry has it meanwhile."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(kafka_source, "AGE", 0.0)
+    broker = start_broker()
+    suite = OnKafka(Kafka(servers=broker.address), target.store)
+    source = suite.open()
+    suite.write(good(0))
+    assert seqs(take(source)) == [0]
+    broker.kill()
+    until(lambda: source.poll() is None and source._telemetry.away, "it is seen")
+    assert broker.address in source._telemetry.away
+    broker.restart()
+    until(lambda: source.poll() is None and not source._telemetry.away, "it is back")
+    assert caplog.text.count("does not answer; waiting for it") == 1
+    assert caplog.text.count("answers again") == 1
+    assert "Connection refused" not in caplog.text
+    suite.close()

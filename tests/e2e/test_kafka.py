@@ -51,6 +51,7 @@ class Line:
             # Small segments, so that they end, rotate and are deleted while processes die.
             "RUNTIDE_SEGMENT_BYTES": "100000",
             "RUNTIDE_FINISH_TIMEOUT": "60",
+            "TRAINER_PAUSE": "0.01",
         }
         self.run("topics", "--partitions", "4")
 
@@ -241,7 +242,8 @@ def test_whatever_dies_under_load_every_point_is_stored_once(line: Line, until) 
 
     faults = [kill_consumer, stop_consumer, kill_store, kill_broker, kill_training, come_and_go]
     for number in range(ROUNDS):
-        draw.choice(faults) if number >= len(faults) else faults[number]()
+        fault = faults[number] if number < len(faults) else draw.choice(faults)
+        fault()
         pause(draw)
     for seed in seeds:
         if seed not in killed:

@@ -21,6 +21,7 @@ journal_path, seed, calls = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 journal = os.open(journal_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 drained = os.open(f"{journal_path}.drained", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 draw = random.Random(seed)
+rest = float(os.environ.get("TRAINER_PAUSE", "0.001"))
 ODD = (math.nan, math.inf, -math.inf, -0.0, 5e-324)
 send = Spool.send
 
@@ -49,6 +50,6 @@ with runtide.init(project="chaos", id=f"seed-{seed}") as run:
         os.write(journal, json.dumps(record).encode() + b"\n")
         run.log(data, step=step)
         if call % 20 == 0:
-            time.sleep(0.001)
+            time.sleep(rest)
         if call % 1000 == 0 and os.path.exists(f"{journal_path}.stop"):
             break
