@@ -92,10 +92,10 @@ class Engine:
         else:
             batch = self._without_duplicates(batch)
         batch = self._insert(batch)
-        failpoint("after_insert")
+        failpoint("after_insert", self.stream)
         self._retry("write dead letters", partial(write_rejects, self._store, batch))
         self._write_ledger(batch)
-        failpoint("after_ledger")
+        failpoint("after_ledger", self.stream)
         self._source.commit(batch)
         self._known.add(batch)
         self._count(batch)
@@ -131,7 +131,7 @@ class Engine:
         # Made before the intent is noted: between that and the insert nothing should take time.
         body = container(batch, batch.records) if batch.records else b""
         self._source.intend(batch)
-        failpoint("after_intent")
+        failpoint("after_intent", self.stream)
         if body:
             started = time.monotonic()
             self._store.insert(f"landing_{batch.stream}", body, batch.token, fence(batch))

@@ -8,13 +8,14 @@ import signal
 _reached: dict[str, int] = {}
 
 
-def failpoint(name: str) -> None:
+def failpoint(name: str, stream: str) -> None:
     """Exit at once, as a crash would, when RUNTIDE_FAILPOINT is `name` or `name:N` and this is the N-th time here.
 
-    With `name:N:stop` the process stops instead, as by SIGSTOP, until somebody sends SIGCONT.
+    With `name:N:stop` the process stops instead, as by SIGSTOP, until somebody sends SIGCONT. `stream/name` is for the
+    lane of one stream only.
     """
     wanted, _, rest = os.environ.get("RUNTIDE_FAILPOINT", "").partition(":")
-    if wanted == name:
+    if wanted in (name, f"{stream}/{name}"):
         count, _, action = rest.partition(":")
         _reached[name] = _reached.get(name, 0) + 1
         if _reached[name] == int(count or 1):

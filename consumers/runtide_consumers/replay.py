@@ -73,12 +73,12 @@ class Replay:
         self._check(batch)
         token = f"{_source(letter)}/{letter.stream}/{letter.partition}/{letter.offset}"
         self._store.insert(f"landing_{letter.stream}", container(batch, batch.records), token)
-        failpoint("replay_after_insert")
+        failpoint("replay_after_insert", batch.stream)
         if not own:
             # Under a name of its own: how far a source is done is read from the rows with the source's.
             noted = list(ledger_rows(replace(batch, source=_source(letter))))
             self._store.insert_rows("ledger", noted, f"ledger/{token}")
-        failpoint("replay_after_ledger")
+        failpoint("replay_after_ledger", batch.stream)
         return self._mark(letter, REPLAYED)
 
     def _find(self, letter: Letter) -> tuple[bytes, Record]:

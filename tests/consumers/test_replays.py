@@ -96,7 +96,7 @@ def test_intents_made_again_change_nothing(
     crashes = dict.fromkeys(("after_intent", "after_insert", "after_ledger"), 0)
     calm = False
 
-    def failpoint(name: str) -> None:
+    def failpoint(name: str, _: str) -> None:
         if not calm and draw.random() < 0.4:
             crashes[name] += 1
             raise Crash(name)

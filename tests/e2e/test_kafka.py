@@ -134,7 +134,8 @@ class Line:
         """Until as many points are there as must be."""
         certain = self.spooled(seed)
         wanted = sum(len(points) for number, points in enumerate(self.journaled(seed)) if number in certain)
-        count = f"SELECT count() FROM metrics WHERE run_id = 'default/chaos/seed-{seed}'"
+        # Distinct ones: a copy must not stand for what is still on its way.
+        count = f"SELECT uniqExact(writer, seq, key, step) FROM metrics WHERE run_id = 'default/chaos/seed-{seed}'"
         until(lambda: int(self.ask(count)) >= wanted, f"all {wanted} points of seed {seed} are there")
 
     def check(self, seeds: list[int], until: Callable[..., None], killed: frozenset[int] = frozenset()) -> None:
@@ -260,7 +261,7 @@ def test_a_consumer_that_dies_at_the_worst_moment_is_replaced(line: Line, until,
     """It dies between two steps of a batch, again and again; another one goes on with the very same batch."""
     line.train(0)
     for number in range(max(2, ROUNDS // 5)):
-        dying = line.consume(RUNTIDE_FAILPOINT=f"{point}:{1 + number % 3}")
+        dying = line.consume(RUNTIDE_FAILPOINT=f"metrics/{point}:{1 + number % 3}")
         assert dying.wait(60) == 41, line.log.read_text()[-3000:]
         line.consumers.remove(dying)
     line.consume()
@@ -273,7 +274,7 @@ def test_a_consumer_that_dies_at_the_worst_moment_is_replaced(line: Line, until,
 def test_a_zombie_that_wakes_after_the_tokens_are_forgotten_is_refused(line: Line, until, point: str) -> None:
     """Stopped right before or behind its insert, it wakes when others inserted more than the store remembers."""
     line.train(0)
-    zombie = line.consume(RUNTIDE_FAILPOINT=f"{point}:3:stop")
+    zombie = line.consume(RUNTIDE_FAILPOINT=f"metrics/{point}:3:stop")
     until(lambda: _is_stopped(zombie.pid), "the consumer stopped itself")
     _forget_tokens_after(line, 3)
     inserted = int(line.ask("SELECT count() FROM ledger WHERE stream = 'metrics'"))
@@ -296,7 +297,7 @@ engine.fence = lambda batch: ""
 from runtide_consumers.commands import consume
 sys.exit(consume(sys.argv[2:]))
 """
-    zombie = line.consume(let_in, RUNTIDE_FAILPOINT="after_intent:3:stop")
+    zombie = line.consume(let_in, RUNTIDE_FAILPOINT="metrics/after_intent:3:stop")
     until(lambda: _is_stopped(zombie.pid), "the consumer stopped itself")
     _forget_tokens_after(line, 3)
     inserted = int(line.ask("SELECT count() FROM ledger WHERE stream = 'metrics'"))
@@ -314,7 +315,7 @@ sys.exit(consume(sys.argv[2:]))
 def test_the_harness_notices_a_token_that_changes(line: Line, until) -> None:
     """With a new token for every try, a batch that is made again counts twice, and the check says so."""
     line.train(0)
-    dying = line.consume(RUNTIDE_FAILPOINT="after_insert:2")
+    dying = line.consume(RUNTIDE_FAILPOINT="metrics/after_insert:2")
     assert dying.wait(60) == 41
     changing = """
 import secrets, sys
