@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 _reached: dict[str, int] = {}
 
@@ -20,6 +21,7 @@ def failpoint(name: str, stream: str) -> None:
         _reached[name] = _reached.get(name, 0) + 1
         if _reached[name] == int(count or 1):
             if action == "stop":
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # To this very thread: one to the process may reach another, and this one would go on meanwhile.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
             else:
                 os._exit(41)
