@@ -270,11 +270,29 @@ def test_a_consumer_that_dies_at_the_worst_moment_is_replaced(line: Line, until,
     assert line.replays() > 0 or point == "after_ledger"
 
 
-@pytest.mark.parametrize("point", ["after_intent", "after_insert"])
+# Stops itself when half of its third batch of metrics is on the wire.
+HALF_SENT = """
+import http.client, itertools, signal, sys, threading
+send, batches = http.client.HTTPConnection.send, itertools.count(1)
+
+def half(connection, data):
+    if data[:4] == b"Obj\\x01" and b'"ordered"' in data[:4000] and next(batches) == 3:
+        send(connection, data[: len(data) // 2])
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        data = data[len(data) // 2 :]
+    send(connection, data)
+
+http.client.HTTPConnection.send = half
+from runtide_consumers.commands import consume
+sys.exit(consume(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("point", ["after_intent", "inside", "after_insert"])
 def test_a_zombie_that_wakes_after_the_tokens_are_forgotten_is_refused(line: Line, until, point: str) -> None:
-    """Stopped right before or behind its insert, it wakes when others inserted more than the store remembers."""
+    """Stopped right before, inside or behind its insert, it wakes when others inserted more than the store remembers."""
     line.train(0)
-    zombie = line.consume(RUNTIDE_FAILPOINT=f"metrics/{point}:3:stop")
+    zombie = line.consume(HALF_SENT if point == "inside" else "", RUNTIDE_FAILPOINT=f"metrics/{point}:3:stop")
     until(lambda: _is_stopped(zombie.pid), "the consumer stopped itself")
     _forget_tokens_after(line, 3)
     inserted = int(line.ask("SELECT count() FROM ledger WHERE stream = 'metrics'"))
