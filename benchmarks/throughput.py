@@ -7,7 +7,7 @@ broker on the same machine (`make kafka`). Producers log at a fixed rate, since 
 asked for more than the machine has. Values are float32-born noise that never repeats: data that repeats compresses
 better and makes the store look cheaper. `log to rows` is every row in the store divided by the time from the first
 producer's first call until the last row can be queried; CPU is core-seconds per million points. `fresh` is, over all
-points of one key but those of the first five seconds, in which processes start and find one another, the time from
+points of one key but those of the first ten seconds, in which processes start and find one another, the time from
 log() to the ledger's row, which is written after the points can be queried.
 """
 
@@ -195,7 +195,7 @@ def measure(keys: int, rate: float, options: argparse.Namespace) -> dict[str, fl
             size, parts = (float(value) for value in stack.ask(
                 "SELECT sum(data_compressed_bytes), count() FROM system.parts "
                 "WHERE database = 'runtide' AND table = 'metrics' AND active FORMAT TSV"))  # fmt: skip
-            median, late, latest = stack.fresh("m.time > m.start + INTERVAL 5 SECOND")
+            median, late, latest = stack.fresh("m.time > m.start + INTERVAL 10 SECOND")
             wire = stack.wire()
         finally:
             stack.stop()
