@@ -11,6 +11,7 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from clickhouse_connect.driver.summary import QuerySummary
 
 from runtide_consumers._errors import Fenced, ParseError, StoreError
 from runtide_consumers.batch import END
@@ -74,7 +75,7 @@ class Store:
         self._structures: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
-    def insert(self, table: str, body: bytes, token: str, unless: str = "") -> None:
+    def insert(self, table: str, body: bytes, token: str, unless: str = "") -> int:
         """Insert an Avro container as one block, once per token; answers when the rows and all views' rows are there.
 
         Args:
@@ -84,6 +85,9 @@ class Store:
             unless: A condition on `ledger`; if it has such rows when the insert begins, the store refuses it, and so
                 it does when a record of a batch's container is longer than it should be.
 
+        Returns:
+            Rows that it made, in this table and in those behind its views; also when the token was known.
+
         Raises:
             Fenced: The ledger has such rows.
             ParseError: The bytes, or something that looks like them, are at fault.
@@ -91,9 +95,8 @@ class Store:
         """
         if unless:
             whole = f"throwIf(_end != {END}, '{_LONGER}') = 0"
-            self._guarded_insert(table, body, "Avro", token, f"{whole} AND {self._not_late(unless)}")
-        else:
-            self._raw_insert(table, body, "Avro", token)
+            return self._guarded_insert(table, body, "Avro", token, f"{whole} AND {self._not_late(unless)}")
+        return self._raw_insert(table, body, "Avro", token)
 
     def insert_rows(self, table: str, rows: Iterable[Mapping[str, Any]], token: str, unless: str = "") -> None:
         """Insert rows given as JSON-able dicts, as one block, once per token.
@@ -135,17 +138,18 @@ class Store:
         except (ClickHouseError, OSError) as error:
             raise _mapped(error) from error
 
-    def _raw_insert(self, table: str, body: bytes, form: str, token: str) -> None:
+    def _raw_insert(self, table: str, body: bytes, form: str, token: str) -> int:
         settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
+        name = f"`{self.database}`.`{table}`"
         try:
-            self._connected().raw_insert(f"`{self.database}`.`{table}`", insert_block=body, fmt=form, settings=settings)
+            return self._connected().raw_insert(name, insert_block=body, fmt=form, settings=settings).written_rows
         except (ClickHouseError, OSError) as error:
             raise _mapped(error) from error
 
     def _not_late(self, unless: str) -> str:
         return f"throwIf((SELECT count() FROM `{self.database}`.ledger WHERE {unless}) > 0, '{_LATE}') = 0"
 
-    def _guarded_insert(self, table: str, body: bytes, form: str, token: str, condition: str) -> None:
+    def _guarded_insert(self, table: str, body: bytes, form: str, token: str, condition: str) -> int:
         columns, structure = self._columns(table)
         sql = (
             f"INSERT INTO `{self.database}`.`{table}` ({columns}) SELECT {columns} FROM input({structure}) "
@@ -153,7 +157,7 @@ class Store:
         )
         settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
         try:
-            self._connected().command(sql, data=body, settings=settings)
+            answer = self._connected().command(sql, data=body, settings=settings)
         except (ClickHouseError, OSError) as error:
             if isinstance(error, Error) and error.code == _THROWN:
                 if _LATE in str(error):
@@ -161,6 +165,7 @@ class Store:
                 if _LONGER in str(error):
                     raise ParseError(_LONGER) from error
             raise _mapped(error) from error
+        return answer.written_rows if isinstance(answer, QuerySummary) else 0
 
     def _columns(self, table: str) -> tuple[str, str]:
         """The names of a table's columns that an insert fills, and their names and types as a literal, and `_end`."""

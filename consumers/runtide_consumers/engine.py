@@ -134,9 +134,10 @@ class Engine:
         failpoint("after_intent", self.stream)
         if body:
             started = time.monotonic()
-            self._store.insert(f"landing_{batch.stream}", body, batch.token, fence(batch))
+            rows = self._store.insert(f"landing_{batch.stream}", body, batch.token, fence(batch))
             self._telemetry.inserts.add(time.monotonic() - started)
             self._telemetry.bytes += len(body)
+            self._telemetry.rows += rows
 
     def _write_ledger(self, batch: Batch) -> None:
         rows = list(ledger_rows(batch))

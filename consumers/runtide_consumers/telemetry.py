@@ -37,6 +37,7 @@ class Telemetry:
         batches: Batches committed.
         records: Records inserted.
         bytes: Bytes inserted, as sent to the store.
+        rows: Rows that the store made of them; for metrics a row per point, and one or more per key and insert.
         duplicates: Records that the store had already.
         rejects: Dead letters written by the consumer.
         replays: Intents found at the start and inserted again.
@@ -52,6 +53,7 @@ class Telemetry:
     batches: int = 0
     records: int = 0
     bytes: int = 0
+    rows: int = 0
     duplicates: int = 0
     rejects: int = 0
     replays: int = 0
@@ -69,6 +71,7 @@ COUNTERS = {
     "batches": ("batches", "Batches committed"),
     "records": ("records", "Records inserted"),
     "bytes": ("inserted_bytes", "Bytes inserted, as sent to the store"),
+    "rows": ("written_rows", "Rows that the store made of them, in all tables: of metrics, nearly all are points"),
     "duplicates": ("duplicate_records", "Records that the store had already"),
     "rejects": ("rejected_records", "Dead letters written"),
     "replays": ("replayed_batches", "Batches of an earlier consumer that were inserted again, under the same token"),

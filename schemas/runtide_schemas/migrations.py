@@ -10,6 +10,9 @@ from string import Template
 
 # A statement ends with a semicolon at the end of a line.
 _END = re.compile(r";[ \t]*(?:\n|$)")
+# How many parts' tokens a table remembers; and for how long, where it would else be an hour, which an outage may outlast.
+_WINDOW = "non_replicated_deduplication_window = 20000"
+_REPLICATED_WINDOW = "replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800"
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,11 @@ class Migration:
             database: Name of the database.
             cluster: Name of the cluster whose every node gets the tables, replicated; empty for a single node.
         """
-        window = "replicated_deduplication_window" if cluster else "non_replicated_deduplication_window"
         text = Template(self.text).substitute(
             database=database,
             on_cluster=f"ON CLUSTER `{cluster}`" if cluster else "",
             replicated="Replicated" if cluster else "",
-            window=f"{window} = 20000",
+            window=_REPLICATED_WINDOW if cluster else _WINDOW,
         )
         return [statement.strip() for statement in _END.split(text) if statement.strip()]
 

@@ -87,6 +87,7 @@ def test_counters_move_with_what_goes_through(target: Any, spool: Path, writer: 
         threading.Event().wait(0.05)
     assert (found["records_total"], found["duplicate_records_total"], found["rejected_records_total"]) == (5, 5, 4)
     assert found["batches_total"] >= 1 and found["inserted_bytes_total"] > 0
+    assert found["written_rows_total"] >= 5 * 4  # points of the records
     assert found["insert_seconds_count"] == found["insert_seconds_bucket{+Inf}"] >= found["insert_seconds_bucket{0.01}"]
     assert found["insert_seconds_count"] >= 1 and found["insert_seconds_sum"] > 0
     assert watcher.samples("runs")["records_total"] == 0

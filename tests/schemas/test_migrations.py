@@ -30,3 +30,4 @@ def test_a_cluster_gets_replicated_tables_from_the_same_files() -> None:
             for engine in re.findall(r"ENGINE = (\w+)", statement):
                 assert engine == "Null" or engine.startswith("Replicated")
             assert "non_replicated" not in statement
+            assert "SETTINGS replicated_deduplication_window" not in statement or "window_seconds" in statement
