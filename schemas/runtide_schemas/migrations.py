@@ -10,7 +10,7 @@ from string import Template
 
 # A statement ends with a semicolon at the end of a line.
 _END = re.compile(r";[ \t]*(?:\n|$)")
-# How many parts' tokens a table remembers; and for how long, where it would else be an hour, which an outage may outlast.
+# How many parts' tokens a table remembers, and for how long: by default an hour, which an outage may outlast.
 _WINDOW = "non_replicated_deduplication_window = 20000"
 _REPLICATED_WINDOW = "replicated_deduplication_window = 20000, replicated_deduplication_window_seconds = 604800"
 

@@ -290,7 +290,7 @@ sys.exit(consume(sys.argv[2:]))
 
 @pytest.mark.parametrize("point", ["after_intent", "inside", "after_insert"])
 def test_a_zombie_that_wakes_after_the_tokens_are_forgotten_is_refused(line: Line, until, point: str) -> None:
-    """Stopped right before, inside or behind its insert, it wakes when others inserted more than the store remembers."""
+    """Stopped before, inside or behind its insert, it wakes when others inserted more than the store remembers."""
     line.train(0)
     zombie = line.consume(HALF_SENT if point == "inside" else "", RUNTIDE_FAILPOINT=f"metrics/{point}:3:stop")
     until(lambda: _is_stopped(zombie.pid), "the consumer stopped itself")
