@@ -6,7 +6,8 @@ A process of its own, because the store's port must not be opened to other machi
     GET  /ingest                          200 with the right token
     PUT  /ingest/WRITER                   the client's writer.json
     POST /ingest/WRITER/STREAM?offset=N   bytes of the client's segment files from offset N of the stream; with
-                                          &segment=1 they begin a segment
+                                          &segment=1 they begin a segment, and with &gap=1 also where nobody has what
+                                          should be before it
     POST /ingest/WRITER/closed            nothing follows
 
 `mirror.py` has what happens to the bytes.
@@ -42,11 +43,15 @@ from runtide_stack.listening import listen
 from runtide_stack.mirror import Mirror
 from runtide_stack.secret import kept_secret
 
+log = logging.getLogger("runtide.ingest")
+
 _MAX_BODY, _MAX_DESCRIPTION = 16 << 20, 64 << 10
 _MAX_SPOOL = 10 << 30
 _WRITER = re.compile(r"[0-7][0-9a-f]{15}")
 _OFFSET = re.compile(r"[0-9]{1,18}")
 _SWEEP_INTERVAL = 600.0
+# What tells our answers from a proxy's.
+_OURS = {"runtide": "ingest"}
 
 
 class Ingest:
@@ -85,16 +90,16 @@ class Ingest:
         while True:
             try:
                 await to_thread.run_sync(self._mirror.close_silent)
-            except IngestError as error:
-                logging.getLogger("runtide.ingest").warning("%s", error)
+            except Exception as error:  # whatever it is, it must not be the last look
+                log.warning("cannot look for silent writers: %s: %s", type(error).__name__, error)
             await asyncio.sleep(_SWEEP_INTERVAL)
 
     async def _health(self, _: Request) -> Response:
-        return JSONResponse({})
+        return JSONResponse(_OURS)
 
     async def _verify(self, request: Request) -> Response:
         self._authenticate(request)
-        return JSONResponse({})
+        return JSONResponse(_OURS)
 
     async def _describe(self, request: Request) -> Response:
         self._authenticate(request)
@@ -106,12 +111,12 @@ class Ingest:
         if not isinstance(description, dict):
             raise IngestError(400, "the body is not a JSON object")
         await to_thread.run_sync(self._mirror.describe, writer, description)
-        return JSONResponse({})
+        return JSONResponse(_OURS)
 
     async def _close(self, request: Request) -> Response:
         self._authenticate(request)
         await to_thread.run_sync(self._mirror.close, _writer(request))
-        return JSONResponse({})
+        return JSONResponse(_OURS)
 
     async def _append(self, request: Request) -> Response:
         self._authenticate(request)
@@ -120,11 +125,12 @@ class Ingest:
             raise IngestError(400, f"there is no stream {stream!r} here; these are: {', '.join(STREAMS)}")
         if not _OFFSET.fullmatch(text):
             raise IngestError(400, f"offset={text!r} is not a number of bytes")
-        offset, segment = int(text), request.query_params.get("segment") == "1"
+        segment, gap = (request.query_params.get(name) == "1" for name in ("segment", "gap"))
+        offset = int(text)
         data = await _body(request, _MAX_BODY)
 
         def append() -> None:
-            self._mirror.append(writer, stream, offset, data, segment=segment)
+            self._mirror.append(writer, stream, offset, data, segment=segment, gap=gap)
 
         await to_thread.run_sync(append)
         return JSONResponse({"next": offset + len(data)})

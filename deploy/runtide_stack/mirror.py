@@ -29,6 +29,7 @@ log = logging.getLogger("runtide.ingest")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SURVEY_INTERVAL = 5.0
+_LEAST_SPARE = 1 << 20
 # Seconds without a byte after which a writer that never said that it ended is taken to have; heartbeats come every 30.
 SILENT = 3600.0
 
@@ -61,7 +62,7 @@ class Mirror:
             if not folder.exists():
                 self._make(folder, description)
 
-    def append(self, writer: str, stream: str, offset: int, data: bytes, *, segment: bool) -> None:
+    def append(self, writer: str, stream: str, offset: int, data: bytes, *, segment: bool, gap: bool = False) -> None:
         """Append what is new in a piece of a writer's segment: all of it or nothing.
 
         Args:
@@ -70,13 +71,20 @@ class Mirror:
             offset: Where the piece begins in the stream, in bytes.
             data: The piece; never of two segments.
             segment: It is the beginning of a segment.
+            gap: Nobody has what should be before it: a segment may begin there all the same.
 
         Raises:
-            IngestError: The piece leaves a gap, the writer's folder is not ours or not live, the disk is full.
+            IngestError: The piece leaves a gap that it should not, the writer's folder is not ours or not live, the
+                disk is full.
         """
         with self._locked(writer) as folder:
+            if not folder.exists():
+                self._make(folder, {})  # the consumer has taken away what was there
             newest = _newest(folder, stream)
             end = offset if newest is None else _base(newest) + newest.stat().st_size
+            if offset > end and segment and gap:
+                log.warning("writer %s, %s: bytes %d to %d are lost", writer, stream, end, offset)
+                end = offset
             if offset > end:
                 text = (
                     f"the stream {stream} of writer {writer} ends at {end} here, and not at {offset}: send from there"
@@ -84,10 +92,8 @@ class Mirror:
                 raise IngestError(409, text, following=end)
             if not (fresh := memoryview(data)[end - offset :]):
                 return
-            self._enter(folder)
-            # Word of a run's end or of its losses is small and must get through.
-            if stream != "runs":
-                self._quota.check(len(fresh))
+            _check_live(folder)
+            self._quota.check(len(fresh), spare=stream == "runs")
             if newest is None or (segment and offset == end):
                 newest = folder / f"{stream}-{end:020d}.seg"
             _append(newest, fresh)
@@ -127,23 +133,29 @@ class Mirror:
             text = f"cannot write to the spool {self._spool}: {error.strerror}"
             raise IngestError(507 if error.errno in _FULL else 503, text) from error
 
-    def _enter(self, folder: Path) -> None:
-        """See to it that the folder is there and live."""
-        if not folder.exists():
-            self._make(folder, {})  # the consumer has taken away what was there
-        elif not _is_live(folder):
-            if (folder / "lock").exists():
-                text = f"writer {folder.name} is a process of this machine: give clients on it another RUNTIDE_DIR"
-                raise IngestError(400, text)
-            raise IngestError(503, f"writer {folder.name} ended, and the consumer has not yet taken all: try again")
-
     def _make(self, folder: Path, description: dict[str, Any]) -> None:
         """Make the folder under a name that no consumer looks at, and rename it when it is described."""
         draft = self._spool / f".new-{folder.name}"
         draft.mkdir(exist_ok=True)
-        (draft / "writer.json").write_text(json.dumps({**description, "received": True}))
+        with (draft / "writer.json").open("w") as file:
+            json.dump({**description, "received": True}, file)
+            file.flush()
+            os.fsync(file.fileno())  # empty after a power cut, nobody could tell whose folder it is
         draft.rename(folder)
         log.info("a new writer: %s of %r on %r", folder.name, description.get("run_id"), description.get("host"))
+
+
+def _check_live(folder: Path) -> None:
+    """See to it that bytes may be appended to a folder.
+
+    Raises:
+        IngestError: They may not.
+    """
+    if not _is_live(folder):
+        if (folder / "lock").exists():
+            text = f"writer {folder.name} is a process of this machine: give clients on it another RUNTIDE_DIR"
+            raise IngestError(400, text)
+        raise IngestError(503, f"writer {folder.name} ended, and the consumer has not yet taken all: try again")
 
 
 def _is_live(folder: Path) -> bool:
@@ -151,6 +163,8 @@ def _is_live(folder: Path) -> bool:
     try:
         description = json.loads((folder / "writer.json").read_bytes())
     except FileNotFoundError:
+        return False
+    except ValueError:
         return False
     return bool(description.get("received")) and not (folder / "closed").exists()
 
@@ -192,7 +206,10 @@ def _is_whole(file: Path) -> bool:
 
 
 class _Quota:
-    """What the spool may hold in all, looked up every few seconds and added up in between. Thread-safe."""
+    """What the spool may hold in all, looked up every few seconds and added up in between. Thread-safe.
+
+    Word of a run's end or of its losses is small and must get through: a tenth more is kept for it.
+    """
 
     def __init__(self, spool: Path, limit: int) -> None:
         self._spool = spool
@@ -205,13 +222,14 @@ class _Quota:
         with self._lock:
             self._used += size
 
-    def check(self, size: int) -> None:
+    def check(self, size: int, spare: bool) -> None:
         with self._lock:
             now = time.monotonic()
             if now - self._surveyed >= _SURVEY_INTERVAL:
                 self._used = _size(self._spool)
                 self._surveyed = now
-            if self._used + size > self._limit:
+            limit = self._limit + (max(self._limit // 10, _LEAST_SPARE) if spare else 0)
+            if self._used + size > limit:
                 raise IngestError(
                     507,
                     f"the spool {self._spool} holds {self._used} bytes, the limit is {self._limit}: see that the "

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from runtide import _hooks
 from runtide._config import Config, _plain
 from runtide._errors import Error
-from runtide._outbox import destination
+from runtide._outbox import whereto
 from runtide._report import say, warn
 from runtide._run import Run
 from runtide._settings import resolve
@@ -121,7 +121,7 @@ def init(
     if reinit != "create_new":
         current.run = run
     if not run._settings.silent and not run.disabled:
-        where = run.url or destination(run._settings)
+        where = run.url or whereto(run._settings)
         resumed = f", resumed at step {run.step}" if run.step else ""
         say(f"run {run.name} ({run.path}){resumed}: {where}")
     return run

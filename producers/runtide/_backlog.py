@@ -38,6 +38,7 @@ class Backlog:
 
     Attributes:
         ended: Nothing is appended any more.
+        not_before: When it is worth another try (monotonic seconds).
     """
 
     def __init__(self, path: Path, run_id: str, unlock: Callable[[], None]) -> None:
@@ -46,6 +47,7 @@ class Backlog:
         self.unlock = unlock
         self.writer = int(path.name, 16)
         self.ended = False
+        self.not_before = 0.0
         self._partitions: dict[str, int] = {}
         self._acked: dict[str, int] = {}
         self._schemas: dict[Path, str] = {}
@@ -55,7 +57,8 @@ class Backlog:
 
     def partition(self, stream: str, count: int) -> int:
         """See `Parcel.partition`; written down before anything is sent there."""
-        if stream not in self._partitions:
+        # One that is not there is that of another topic, which had this one's name.
+        if self._partitions.get(stream, count) >= count:
             self._partitions[stream] = zlib.crc32(self.writer.to_bytes(8, "big")) % count
             self.save()
         return self._partitions[stream]
@@ -66,12 +69,11 @@ class Backlog:
             self._acked[stream] = offset
             self._dirty = True
 
-    def rewind(self, stream: str, offset: int) -> bool:
+    def rewind(self, stream: str, offset: int) -> int:
         """See `Parcel.rewind`."""
-        first = min((segment.base for segment in self._segments().get(stream, [])), default=offset + 1)
-        if first <= offset:
-            self._acked[stream] = offset
-        return first <= offset
+        first = min((segment.base for segment in self._segments().get(stream, [])), default=offset)
+        self._acked[stream] = max(first, offset)
+        return self._acked[stream]
 
     def description(self) -> bytes:
         """See `Parcel.description`."""
@@ -107,10 +109,11 @@ class Backlog:
     def save(self) -> None:
         """Write down how far it is, where there is room: a full disk must not keep the outbox from being emptied."""
         draft = self.path / "forward.json.new"
+        self._saved = time.monotonic()
         with suppress(OSError):
             draft.write_text(json.dumps({"partition": self._partitions, "acked": self._acked}))
             draft.replace(self.path / "forward.json")
-        self._saved, self._dirty = time.monotonic(), False
+            self._dirty = False
 
     @property
     def is_unsaved(self) -> bool:
@@ -118,12 +121,15 @@ class Backlog:
         return self._dirty
 
     def left(self) -> int:
-        """Bytes that have not been acknowledged."""
-        return sum(
-            max(0, segment.base + segment.path.stat().st_size - max(segment.base, self.position(stream)))
-            for stream, segments in self._segments().items()
-            for segment in segments
-        )
+        """Bytes that have not been acknowledged; may be asked by any thread."""
+        left = 0
+        with suppress(FileNotFoundError):  # the folder is gone: all of it was acknowledged
+            for stream, segments in self._segments().items():
+                for segment in segments:
+                    with suppress(FileNotFoundError):
+                        end = segment.base + segment.path.stat().st_size
+                        left += max(0, end - max(segment.base, self.position(stream)))
+        return left
 
     def _segments(self) -> dict[str, list[_Segment]]:
         found: dict[str, list[_Segment]] = {}
@@ -145,6 +151,11 @@ class Backlog:
         limit = _CHUNK_BYTES
         while True:
             data = _pread(segment.path, first, min(limit, size - first))
+            if len(data) < min(limit, size - first):
+                # A disk that is full: the writer has taken back what it could not write as a whole.
+                if final:
+                    raise OSError(f"{segment.path} became shorter while it was read")
+                return None
             whole = first + len(data) >= size
             head = self._head(stream, segment, data if first == 0 else b"")
             start = 0 if first else head

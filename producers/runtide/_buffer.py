@@ -17,6 +17,8 @@ from runtide._summary import Summary
 from runtide._values import IMMUTABLE, flatten, freeze
 
 _MAX_SHAPES = 1000
+# Characters of a text that take the room of a point.
+_TEXT_PER_POINT = 32
 _MAX_STEP = 2**62
 # Outside 1900 to 2299 the store has no time, and would have to reject the whole frame.
 _EARLIEST, _LATEST = -2_208_988_800, 10_413_791_999
@@ -38,6 +40,7 @@ class Buffer:
     __slots__ = (
         "_dropped",
         "_entries",
+        "_extra",
         "_fold",
         "_latest",
         "_lock",
@@ -68,7 +71,9 @@ class Buffer:
         self._lock = threading.RLock()
         self._fold = self._lock if self._shared else threading.RLock()
         self._entries: list[Entry] = []
-        self._ready: deque[list[Entry]] = deque()
+        # Of the room that they take, what is for long texts.
+        self._extra = 0
+        self._ready: deque[tuple[list[Entry], int]] = deque()
         self._trouble = "memory_full"
         # Without room the next call of log() takes the slow way, which makes room or says why there is none.
         self._room = -1
@@ -104,16 +109,16 @@ class Buffer:
                         shape = None
                         break
         if shape is None:
-            shape, values, moment = self._prepare(data)
+            shape, values, moment, extra = self._prepare(data)
         else:
-            moment = time.time_ns()
+            moment, extra = time.time_ns(), 0
         self._latest = shape
         if step is not None:
             step = _checked(step)
         with self._lock:
-            room = self._room - len(values)
+            room = self._room - len(values) - extra
             if room < 0:
-                room = self._make_room(len(values))
+                room = self._make_room(len(values) + extra)
             current = self._step
             if step is None:
                 step = current
@@ -126,11 +131,13 @@ class Buffer:
             if room >= 0 and values:
                 self._room = room
                 self._entries.append((shape, step, moment, values))
+                if extra:
+                    self._extra += extra
         if room < 0:
             self._drop(self._trouble, len(values))
 
-    def _prepare(self, data: Mapping[str, Any]) -> tuple[Shape, tuple[Any, ...], int]:
-        """Check and convert what the fast path cannot take, or has not seen before."""
+    def _prepare(self, data: Mapping[str, Any]) -> tuple[Shape, tuple[Any, ...], int, int]:
+        """Check and convert what the fast path cannot take, or has not seen before; also says what room texts take."""
         if not isinstance(data, Mapping):
             raise TypeError(f"log() takes a dictionary of values by name, not {type(data).__name__}")
         moment = time.time_ns()
@@ -149,7 +156,8 @@ class Buffer:
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes = {}
             shape = self._shapes[keys] = Shape(keys)
-        return shape, values, moment
+        extra = sum([len(value) for value in values if isinstance(value, str)]) // _TEXT_PER_POINT
+        return shape, values, moment, extra
 
     def _make_room(self, points: int) -> int:
         """Called with the lock held, when there is no room: negative when the points have to be dropped."""
@@ -172,9 +180,13 @@ class Buffer:
             moment = time.time_ns()
             with self._lock:
                 entries, self._entries = self._entries, []
+                extra, self._extra = self._extra, 0
             if entries:
-                self.summary._fold(entries)
-                self._ready.append(entries)
+                self._ready.append((entries, extra))
+                try:
+                    self.summary._fold(entries)
+                except Exception as error:  # reading the summary must not fail for it, and nothing be lost
+                    warn("summary", f"the summary misses what was logged: {type(error).__name__}: {error}")
         return moment
 
     def _release(self, points: int) -> None:

@@ -10,17 +10,19 @@ from pathlib import Path
 
 from runtide._backlog import Backlog
 from runtide._leftovers import claim, writer_folders
-from runtide._link import Link, TroubleError
+from runtide._link import Link, ParcelError, TroubleError
 from runtide._report import warn
 
 _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
-# Seconds until the positions are written down though nothing more happens, or a stream that waits is tried again.
+# Seconds until the positions are written down though nothing more happens, or what cannot go on is tried again.
 _IDLE = 1.0
+# Seconds until the next look at what is under way.
+_SLOW = 0.1
 # What dead writers left behind waits for what is logged now: a chunk of it in so many seconds.
 _LEFTOVER_PAUSE = 0.1
-# Seconds between two looks for it.
-_LOOK_INTERVAL = 30.0
+# Seconds between two looks for it, and from one that cannot go on to the next.
+_LOOK_INTERVAL, _NEXT_PAUSE = 30.0, 1.0
 
 
 class Forwarder:
@@ -32,11 +34,13 @@ class Forwarder:
     Args:
         link: The way to the other side.
         root: Where the folders are.
+        destination: What the folders of dead writers must name as theirs.
     """
 
-    def __init__(self, link: Link, root: Path) -> None:
+    def __init__(self, link: Link, root: Path, destination: str) -> None:
         self._link = link
         self._root = root
+        self._destination = destination
         self._lock = threading.Lock()
         self._wake = threading.Event()
         # Like `_wake`, but also ends the pause after trouble.
@@ -134,23 +138,25 @@ class Forwarder:
 
     def _deliver_leftover(self) -> float | None:
         now = time.monotonic()
-        if self._leftover is None and now >= self._next_look:
-            self._leftover = self._claim()
         if self._leftover is None:
-            self._next_look = max(self._next_look, now + _LOOK_INTERVAL)
-        elif self._deliver(self._leftover) == _IDLE:
-            # It waits for something that others may not need; its turn comes again.
-            self._put_back(self._leftover)
-            self._next_look = now + _LOOK_INTERVAL
-        else:
+            if now < self._next_look:
+                return self._next_look - now
+            self._leftover = self._claim()
+            if self._leftover is None:
+                self._next_look = now + _LOOK_INTERVAL
+                return _LOOK_INTERVAL
+        if self._deliver(self._leftover) != _IDLE:
             return _LEFTOVER_PAUSE
-        return self._next_look - now
+        # It waits for something that others may not need; its turn comes again.
+        self._put_back(self._leftover)
+        self._next_look = now + _NEXT_PAUSE
+        return _NEXT_PAUSE
 
     def _claim(self) -> Backlog | None:
         """The next folder whose writer was on this host and is dead."""
         names = writer_folders(self._root)
         for name in [n for n in names if n > self._tried] + [n for n in names if n <= self._tried]:
-            if backlog := claim(self._root / name, socket.gethostname()):
+            if backlog := claim(self._root / name, self._destination, socket.gethostname()):
                 self._tried = name
                 return backlog
         return None
@@ -161,17 +167,24 @@ class Forwarder:
         backlog.unlock()
 
     def _deliver(self, backlog: Backlog) -> float | None:
+        if (rest := backlog.not_before - time.monotonic()) > 0:
+            return rest
+        under_way = False
         try:
             ended = backlog.ended  # before the look at the files
             chunks = backlog.chunks(ended)
             if chunks:
-                self._link.deliver(backlog, chunks, lambda: self._stopping)
+                under_way = self._link.deliver(backlog, chunks, lambda: self._stopping)
             elif ended:
                 self._link.finish(backlog)
             backlog.tidy(done := ended and not chunks)
             if done:
                 self._done(backlog)
                 return None
+        except ParcelError as error:
+            warn(f"parcel {backlog.path}", f"{error}. Records wait in {backlog.path}")
+            backlog.not_before = time.monotonic() + _IDLE
+            return _IDLE
         except (OSError, ValueError, KeyError, TypeError) as error:  # must not stop the other folders
             if not backlog.path.exists():
                 self._done(backlog)
@@ -180,12 +193,16 @@ class Forwarder:
             return _IDLE
         if any(backlog.position(chunk.stream) > chunk.offset for chunk in chunks):
             return 0.0
+        if under_way:
+            return _SLOW
         return _IDLE if chunks or backlog.is_unsaved else None
 
     def _done(self, backlog: Backlog) -> None:
         backlog.unlock()
         if backlog is self._leftover:
             self._leftover = None
+            if backlog.path.exists():  # somebody put a file of another kind there: not again at once
+                self._next_look = time.monotonic() + _LOOK_INTERVAL
             return
         with self._changed:
             self._backlogs.remove(backlog)

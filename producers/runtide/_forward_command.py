@@ -7,9 +7,10 @@ from pathlib import Path
 
 from runtide._backlog import Backlog
 from runtide._errors import Error
-from runtide._leftovers import claim, writer_folders
-from runtide._link import Link, TroubleError
+from runtide._leftovers import claim, destinations, writer_folders
+from runtide._link import Link, ParcelError, TroubleError
 from runtide._outbox import open_link
+from runtide._report import warn
 from runtide._settings import resolve
 
 
@@ -20,6 +21,7 @@ def forward(argv: list[str]) -> int:
         description="Deliver what ended runs left in a folder to the Kafka or the stack that is configured, and end.",
     )
     parser.add_argument("folder", nargs="?", type=Path, help="an outbox or a spool (default: RUNTIDE_DIR/outbox)")
+    parser.add_argument("--all", action="store_true", help="also what was meant for another Kafka or another stack")
     args = parser.parse_args(argv)
     settings = resolve({})
     if settings.mode not in ("kafka", "http"):
@@ -30,8 +32,10 @@ def forward(argv: list[str]) -> int:
     link = open_link(settings)
     busy = left = 0
     names = writer_folders(root)
+    meant = {} if args.all else destinations(root, names)
+    ours = [name for name in names if meant.get(name, settings.destination) == settings.destination]
     try:
-        for name in names:
+        for name in ours:
             backlog = claim(root / name)
             if backlog is None:
                 busy += 1
@@ -43,6 +47,9 @@ def forward(argv: list[str]) -> int:
         link.close()
     if not names:
         print(f"nothing waits in {root}")
+    for other in sorted({meant[name] for name in set(names) - set(ours)}):
+        count = sum(meant.get(name) == other for name in names)
+        print(f"{count} folders are for {other}: configure that, or `runtide forward --all` sends them here")
     if busy:
         print(f"{busy} writers are alive, or others are delivering them")
     return int(left > 0)
@@ -54,17 +61,18 @@ def _deliver(backlog: Backlog, link: Link) -> bool:
         size = backlog.left()
         while chunks := backlog.chunks(ended=True):
             before = [backlog.position(chunk.stream) for chunk in chunks]
-            link.deliver(backlog, chunks, lambda: False)
-            if before == [backlog.position(chunk.stream) for chunk in chunks]:
+            under_way = link.deliver(backlog, chunks, lambda: False)
+            if not under_way and before == [backlog.position(chunk.stream) for chunk in chunks]:
                 break
             backlog.tidy(done=False)
         else:
             link.finish(backlog)
             backlog.tidy(done=True)
-        print(
-            f"{backlog.run_id}: {size - (left := backlog.left() if chunks else 0)} of {size} bytes delivered",
-            flush=True,
-        )
+    except ParcelError as error:
+        warn(f"parcel {backlog.path}", f"{error}. What is left stays in {backlog.path}")
+    try:
+        left = backlog.left()
+        print(f"{backlog.run_id}: {size - left} of {size} bytes delivered", flush=True)
         return not left
     finally:
         backlog.unlock()

@@ -13,7 +13,7 @@ from typing import Any
 import confluent_kafka.admin  # noqa: F401 - list_topics() would import it in the thread, and a child forked meanwhile hang
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from runtide._link import Chunk, Parcel, TroubleError
+from runtide._link import Chunk, Parcel, ParcelError, TroubleError
 from runtide._report import warn
 from runtide_schemas import CodecError, Kafka, Stream, split
 from runtide_schemas.kafka import MAX_MESSAGE_BYTES, SCHEMAS
@@ -40,7 +40,10 @@ _FIXED = {
 _HOPELESS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD)
 _METADATA_TIMEOUT = 2.0
 _LOOK_INTERVAL = 1.0
+# Seconds that a call waits for acknowledgements of what it sent, and of what an earlier one sent, while none comes.
+_FRESH, _OLD = 0.5, 0.1
 _POLL = 0.1
+# Seconds without an acknowledgement after which it is said.
 _SILENCE = 5.0
 
 
@@ -54,26 +57,44 @@ class _Quiet:
 class _Shipment:
     """One chunk on its way: which of its records were reported on, and the errors of those that failed."""
 
-    def __init__(self, topic: str, partition: int, chunk: Chunk) -> None:
+    def __init__(self, parcel: Parcel, topic: str, partition: int, chunk: Chunk) -> None:
+        self.parcel = parcel
         self.topic = topic
         self.partition = partition
         self.chunk = chunk
+        self.heard = time.monotonic()
         self.reported: set[int] = set()
         self.errors: dict[int, KafkaError] = {}
+        self._alone: set[int] = set()
 
     def report(self, number: int, error: KafkaError | None, _: object) -> None:
         """Called back by the client for every record."""
+        self.heard = time.monotonic()
         self.reported.add(number)
         if error is not None:
             self.errors[number] = error
 
-    def hopeless(self) -> list[int]:
-        """Records that the broker will not take."""
-        return [number for number, error in self.errors.items() if error.code() in _HOPELESS]
+    @property
+    def left(self) -> int:
+        """Records that nothing is known of yet."""
+        return len(self.chunk.entries) - len(self.reported)
+
+    def refused(self) -> int | None:
+        """A record that the broker will not take and that has not been sent alone yet; it is to be sent now."""
+        for number, error in self.errors.items():
+            if error.code() in _HOPELESS and number not in self._alone:
+                self._alone.add(number)
+                self.reported.discard(number)
+                del self.errors[number]
+                return number
+        return None
 
 
 class KafkaLink:
     """Delivers records to the topics of their streams.
+
+    A chunk stays under way until the broker has said of each of its records what became of it, however many calls of
+    `deliver` that takes: a partition that nobody leads holds up nothing but what goes there.
 
     Args:
         kafka: The cluster.
@@ -81,32 +102,37 @@ class KafkaLink:
 
     def __init__(self, kafka: Kafka) -> None:
         self.name = f"Kafka at {kafka.servers}"
+        properties = frozenset(kafka.properties.items())
+        self.identity: tuple[object, ...] = (kafka.servers, kafka.prefix, kafka.registry, properties)
         self._kafka = kafka
         self._producer: Producer | None = None
         self._error = ""
         self._partitions: dict[str, int] = {}
         self._looked = -_LOOK_INTERVAL
         self._announced: set[str] = set()
+        self._under_way: dict[tuple[int, str], _Shipment] = {}
         self._registry = Registry(kafka.registry) if kafka.registry else None
 
-    def deliver(self, parcel: Parcel, chunks: list[Chunk], stopped: Callable[[], bool]) -> None:
+    def deliver(self, parcel: Parcel, chunks: list[Chunk], stopped: Callable[[], bool]) -> bool:
         """See `Link.deliver`."""
         try:
-            shipments = [
-                _Shipment(self._kafka.topic(chunk.stream), parcel.partition(chunk.stream, count), chunk)
-                for chunk in chunks
-                if (count := self._prepare(chunk))
-            ]
-            self._ship(parcel, shipments, stopped)
+            shipments = [shipment for chunk in chunks if (shipment := self._ship(parcel, chunk))]
+            self._wait(shipments, stopped)
         except (KafkaException, BufferError) as error:
             self.close()
             raise TroubleError(f"{self.name}: {_text(error)}") from error
         except RegistryError as error:
             raise TroubleError(str(error)) from error
-        failed = [self._settle(parcel, shipment) for shipment in shipments]
+        failed = [self._settle(shipment) for shipment in shipments]
         if reasons := [reason for reason in failed if reason]:
             self.close()
-            raise TroubleError(f"{self.name} did not take records: {reasons[0]}")
+            raise ParcelError(f"{self.name} did not take records: {reasons[0]}")
+        waiting = [shipment for shipment in shipments if shipment.left]
+        for shipment in waiting:
+            if (silence := time.monotonic() - shipment.heard) > _SILENCE and not stopped():
+                why = self._error or f"partition {shipment.partition} of {shipment.topic} has been silent"
+                raise ParcelError(f"{self.name} does not answer: {why} (for {silence:.0f} s)")
+        return bool(waiting)
 
     def finish(self, parcel: Parcel) -> None:
         """See `Link.finish`: the stream `runs` says it."""
@@ -114,6 +140,7 @@ class KafkaLink:
     def close(self) -> None:
         """See `Link.close`."""
         producer, self._producer = self._producer, None
+        self._under_way = {}
         if producer is not None:
             producer.purge()
             producer.poll(0)
@@ -143,6 +170,8 @@ class KafkaLink:
                 return 0
         if chunk.schema_json and chunk.schema_json not in self._announced:
             self._announce(Stream(chunk.stream, chunk.schema_json))
+        if chunk.schema_json and self._registry:
+            self._registry.register(topics[0], chunk.schema_json)  # now, while nothing of the chunk is under way
         return self._partitions[topics[0]]
 
     def _look(self) -> None:
@@ -171,32 +200,38 @@ class KafkaLink:
         self._open().produce(topic, value, stream.prefix[2:].hex(), on_delivery=report)
         self._announced.add(stream.schema_json)
 
-    def _ship(self, parcel: Parcel, shipments: list[_Shipment], stopped: Callable[[], bool]) -> None:
-        for shipment in shipments:
-            for number in range(len(shipment.chunk.entries)):
-                self._produce(parcel, shipment, number)
-        self._wait(stopped)
-        for shipment in shipments:
-            for number in shipment.hopeless():
+    def _ship(self, parcel: Parcel, chunk: Chunk) -> _Shipment | None:
+        """Send a chunk, unless the stream has one under way; None when there is nowhere to send it."""
+        key = parcel.writer, chunk.stream
+        if shipment := self._under_way.get(key):
+            shipment.parcel = parcel
+            return shipment
+        if not (count := self._prepare(chunk)):
+            return None
+        shipment = _Shipment(parcel, self._kafka.topic(chunk.stream), parcel.partition(chunk.stream, count), chunk)
+        self._under_way[key] = shipment
+        for number in range(len(chunk.entries)):
+            self._produce(shipment, number)
+        return shipment
+
+    def _wait(self, shipments: list[_Shipment], stopped: Callable[[], bool]) -> None:
+        producer, since = self._open(), time.monotonic()
+        patience = _FRESH if any(shipment.heard >= since - _FRESH for shipment in shipments) else _OLD
+        poll = _POLL if len(self._under_way) == len(shipments) else _POLL / 10
+        while any(shipment.left for shipment in shipments) and not stopped():
+            # flush() does not wait for linger.ms: nothing is to come that could go with it. It returns when the
+            # producer has nothing left, which others may keep from coming true.
+            producer.flush(poll)
+            for shipment in shipments:
                 # The broker refuses batches: what is alone in its batch is refused for its own sake.
-                del shipment.errors[number]
-                shipment.reported.discard(number)
-                self._produce(parcel, shipment, number)
-                self._wait(stopped)
+                if not shipment.left and (number := shipment.refused()) is not None:
+                    self._produce(shipment, number)
+            if time.monotonic() - max([since, *(shipment.heard for shipment in shipments)]) > patience:
+                return
 
-    def _wait(self, stopped: Callable[[], bool]) -> None:
-        producer, heard = self._open(), time.monotonic()
-        left = len(producer)
-        # flush() does not wait for linger.ms: nothing is to come that could go with it.
-        while (after := producer.flush(_POLL)) and not stopped():
-            if after < left:
-                heard, left = time.monotonic(), after
-            elif time.monotonic() - heard > _SILENCE:
-                why = self._error or f"nothing was acknowledged for {_SILENCE:g} s"
-                warn(f"trouble {self.name}", f"{self.name} does not answer: {why}. Records wait in the outbox")
-
-    def _produce(self, parcel: Parcel, shipment: _Shipment, number: int) -> None:
+    def _produce(self, shipment: _Shipment, number: int) -> None:
         entry, _ = shipment.chunk.entries[number]
+        parcel = shipment.parcel
         try:
             self._open().produce(
                 shipment.topic,
@@ -221,9 +256,9 @@ class KafkaLink:
             return payload
         return frame(self._registry.register(shipment.topic, shipment.chunk.schema_json), body)
 
-    def _settle(self, parcel: Parcel, shipment: _Shipment) -> str:
+    def _settle(self, shipment: _Shipment) -> str:
         """Advance the stream over what was taken or never will be; returns why it stopped before the end."""
-        chunk, position = shipment.chunk, shipment.chunk.offset
+        parcel, chunk, position = shipment.parcel, shipment.chunk, shipment.chunk.offset
         for number, (entry, end) in enumerate(chunk.entries):
             error = shipment.errors.get(number)
             if error is not None and error.code() not in _HOPELESS:
@@ -240,6 +275,7 @@ class KafkaLink:
                 )
             position = end
         parcel.advance(chunk.stream, chunk.end)
+        del self._under_way[parcel.writer, chunk.stream]
         return ""
 
 

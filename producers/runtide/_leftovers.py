@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from runtide import _platform
@@ -22,11 +23,21 @@ def writer_folders(root: Path) -> list[str]:
         return []
 
 
-def claim(folder: Path, host: str = "") -> Backlog | None:
+def destinations(root: Path, names: list[str]) -> dict[str, str]:
+    """Where the records of writers' folders were meant to go, as far as the folders say."""
+    found = {}
+    for name in names:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found[name] = str(json.loads((root / name / "writer.json").read_bytes())["destination"])
+    return {name: destination for name, destination in found.items() if destination}
+
+
+def claim(folder: Path, destination: str = "", host: str = "") -> Backlog | None:
     """Lock the folder of a dead writer, to deliver what is left of it.
 
     Args:
         folder: The folder.
+        destination: Where its records must have been meant to go; empty for anywhere.
         host: Where the writer must have been, since locks of another machine cannot always be seen; empty for anywhere.
 
     Returns:
@@ -35,7 +46,7 @@ def claim(folder: Path, host: str = "") -> Backlog | None:
     try:
         about = json.loads((folder / "writer.json").read_bytes())
         run_id = str(about["run_id"])
-        if host and about["host"] != host:
+        if (host and about["host"] != host) or (destination and about.get("destination", destination) != destination):
             return None
         lock = (folder / "lock").open("rb", buffering=0)
     except FileNotFoundError:

@@ -13,6 +13,10 @@ class TroubleError(Exception):
     """Nothing can be delivered now; the message says why and what to do. It is tried again."""
 
 
+class ParcelError(Exception):
+    """One parcel cannot be delivered now, others may be; the message says why. It is tried again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive bytes of one segment: whole entries, with the segment's header in front where it begins here.
@@ -51,8 +55,8 @@ class Parcel(Protocol):
     def advance(self, stream: str, offset: int) -> None:
         """Everything of the stream before the offset has been acknowledged."""
 
-    def rewind(self, stream: str, offset: int) -> bool:
-        """Go back to an offset, from which on all has to be delivered again; False when that is no longer there."""
+    def rewind(self, stream: str, offset: int) -> int:
+        """Go back to an offset, from which on all has to be delivered again, or to the first that is still there."""
 
     def description(self) -> bytes:
         """Who writes, as JSON."""
@@ -63,17 +67,23 @@ class Link(Protocol):
 
     Attributes:
         name: The other side, as a person knows it.
+        identity: Equal for two links that are the same way, credentials and all.
     """
 
     name: str
+    identity: tuple[object, ...]
 
-    def deliver(self, parcel: Parcel, chunks: list[Chunk], stopped: Callable[[], bool]) -> None:
+    def deliver(self, parcel: Parcel, chunks: list[Chunk], stopped: Callable[[], bool]) -> bool:
         """Deliver chunks of different streams, and advance each stream as far as it was acknowledged.
 
-        Returns when all are acknowledged, or when `stopped` says that nobody waits any more. A stream that alone
-        cannot be delivered may be left where it is.
+        Returns when all are acknowledged, when `stopped` says that nobody waits any more, or after a moment in which
+        nothing was. A stream that alone cannot be delivered may be left where it is.
+
+        Returns:
+            Whether some of it is still under way: another call waits for it on, and does not send it again.
 
         Raises:
+            ParcelError: Nothing of it is acknowledged for long; what is under way may be delivered yet.
             TroubleError: What was not acknowledged has to be delivered again, later.
         """
 
@@ -81,7 +91,7 @@ class Link(Protocol):
         """Say that everything of a parcel was acknowledged and nothing follows.
 
         Raises:
-            TroubleError: It has to be said again, later.
+            ParcelError, TroubleError: It has to be said again, later.
         """
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from runtide._http import HttpLink
-from runtide._link import TroubleError
+from runtide._link import ParcelError, TroubleError
 from runtide._report import say
 from runtide._tokens import find_stack, keep_token, parse_url
 from runtide_schemas import home
@@ -78,7 +78,7 @@ def _is_taken(url: str, token: str) -> bool:
     link = HttpLink(url, token)
     try:
         link.verify()
-    except TroubleError as error:
+    except (TroubleError, ParcelError) as error:
         say(f"warning: {error}")
         return False
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 from runtide import _platform
@@ -19,7 +18,7 @@ from runtide_schemas import Stream
 
 # Seconds that the end of the process waits for a thread that has nothing to do any more.
 _STOP_TIMEOUT = 2.5
-_forwarders: dict[tuple[Path, str], Forwarder] = {}
+_forwarders: dict[tuple[Path, tuple[object, ...]], Forwarder] = {}
 _lock = threading.Lock()
 _installed = False
 
@@ -56,11 +55,10 @@ class Outbox:
             return
         backlog.ended = True
         if not self._forwarder.wait(backlog, timeout):
-            with suppress(FileNotFoundError):  # it was delivered in this moment
-                say(
-                    f"warning: {backlog.left()} bytes of {self._run_id} are not delivered yet. They wait in "
-                    f"{backlog.path}: `runtide forward` delivers them, and so does the next run here, while it lasts"
-                )
+            say(
+                f"warning: {backlog.left()} bytes of {self._run_id} are not delivered yet. They wait in "
+                f"{backlog.path}: `runtide forward` delivers them, and so does the next run here, while it lasts"
+            )
 
     def abandon(self) -> None:
         """Close the files; the thread is the parent's."""
@@ -72,7 +70,7 @@ def open_transport(settings: Settings, writer: int, run_id: str) -> Transport:
     return Spool(settings, writer, run_id) if settings.mode == "spool" else Outbox(settings, writer, run_id)
 
 
-def destination(settings: Settings) -> str:
+def whereto(settings: Settings) -> str:
     """Where records go, in words."""
     if settings.mode in ("kafka", "http"):
         return f"it goes to {settings.kafka.servers if settings.kafka else settings.url}"
@@ -93,7 +91,8 @@ def _forwarder(settings: Settings) -> Forwarder:
             _installed = True
             _platform.after_fork_in_child(_become_child)
         link = open_link(settings)
-        return _forwarders.setdefault((settings.home, link.name), Forwarder(link, settings.home / "outbox"))
+        forwarder = Forwarder(link, settings.home / "outbox", settings.destination)
+        return _forwarders.setdefault((settings.home, link.identity), forwarder)
 
 
 def open_link(settings: Settings) -> Link:

@@ -30,6 +30,8 @@ for _stream in (_METRICS, _JSON, _RUNS):
     _ = _stream.schema, _stream.prefix
 _WRITE_BYTES = 4 << 20
 _NOTE_INTERVAL = 1.0
+# Changes of the description and of the summary that are told at once; after so many, one a second.
+_BURST = 20
 # Seconds before finish() gives up: the transport's word on what is left must come first.
 _MARGIN = 0.2
 
@@ -59,10 +61,11 @@ class Sender:
         self._child = child
         self._framer = Framer()
         self._numbered: Counter[str] = Counter()
-        # Stream, message and its number of points.
-        self._unsent: deque[tuple[Stream, bytes, int]] = deque()
+        # Stream, message, its number of points, and the room that is free again when it is sent.
+        self._unsent: deque[tuple[Stream, bytes, int, int]] = deque()
         self._described = 0
         self._last_event = 0.0
+        self._allowed, self._counted = float(_BURST), time.monotonic()
         self._noted = -_NOTE_INTERVAL
         self._noted_step = -1
         self._pending_summary: dict[str, str] = {}
@@ -103,7 +106,7 @@ class Sender:
         while True:
             asked, end = self._asked, self._end
             try:
-                self._drain(end)
+                self._drain(end, asked > self._answered)
             except Exception as error:  # training must go on whatever happens here; what is queued stays queued
                 warn("sender", f"sending failed, it is tried again: {type(error).__name__}: {error}")
             with self._answer:
@@ -114,21 +117,23 @@ class Sender:
             self._wake.wait(self._run._settings.flush_interval)
             self._wake.clear()
 
-    def _drain(self, end: End | None) -> None:
+    def _drain(self, end: End | None, asked: bool) -> None:
         with self._run._fold:
             collected = self._run._collect()
-            self._pending_summary |= self._run.summary._take_set()
+            if telling := self._has_changed() and self._may_tell(asked or end is not None):
+                # What may not be told yet stays there: a later call of log() may still undo it.
+                self._pending_summary |= self._run.summary._take_set()
         try:
             self._push()
             while self._run._ready:
-                self._encode(self._run._ready.popleft())
+                self._encode(*self._run._ready.popleft())
                 self._push()
         except RefusedError as error:
             self._refused(error)
         if end:
             self._give_up()
         try:
-            self._events(collected, end)
+            self._events(collected, telling, end)
         except RefusedError as error:
             self._refused(error)
         self._note(end)
@@ -148,30 +153,32 @@ class Sender:
         """Hand over the oldest messages, stream by stream, a few megabytes at a time."""
         while self._unsent:
             stream, size, messages = self._unsent[0][0], 0, list[bytes]()
-            for other, message, _ in self._unsent:
+            for other, message, _, _ in self._unsent:
                 if other is not stream or (messages and size + len(message) > _WRITE_BYTES):
                     break
                 messages.append(message)
                 size += len(message)
             self._transport.send(stream, messages)
-            self._run._release(sum([self._unsent.popleft()[2] for _ in messages]))
+            self._run._release(sum([self._unsent.popleft()[3] for _ in messages]))
         self._run._trouble = "memory_full"
 
     def _refused(self, error: RefusedError) -> None:
         self._run._trouble = error.reason
         warn(f"refused {error.reason}", f"{error}. Training goes on; points wait in memory as long as there is room")
 
-    def _encode(self, entries: list[Entry]) -> None:
+    def _encode(self, entries: list[Entry], extra: int) -> None:
         points = sum([len(entry[3]) for entry in entries])
         try:
             for block in self._framer.frames(entries):
-                stream = _METRICS if isinstance(block, Frame) else _JSON
-                self._unsent.append((stream, self._message(stream, block), len(block.values)))
+                stream, count = _METRICS if isinstance(block, Frame) else _JSON, len(block.values)
+                points -= count
+                # The room that texts took is free when all of the batch is sent.
+                self._unsent.append((stream, self._message(stream, block), count, count if points else count + extra))
+                extra = extra if points else 0
                 self._numbered[stream.name] += 1
-                points -= len(block.values)
         except Exception as error:  # whatever it is, it must not stop the thread; the rest of this batch is counted
             self._run._drop("not_encodable", points)
-            self._run._release(points)
+            self._run._release(points + extra)
             warn("encode", f"points could not be encoded: {type(error).__name__}: {error}")
 
     def _message(self, stream: Stream, block: Frame | Cells) -> bytes:
@@ -189,23 +196,41 @@ class Sender:
             "rank": self._run._settings.rank,
         }
 
-    def _events(self, collected: int, end: End | None) -> None:
+    def _events(self, collected: int, telling: bool, end: End | None) -> None:
         """Say what has changed since the last event, that the run lives, or how it ended."""
-        run = self._run
-        version, now = run._version, time.monotonic()
+        run, now = self._run, time.monotonic()
         # Milliseconds, as points have: what is logged after the summary was set by hand is then never the older.
         moment = collected // 1_000_000 * 1000
-        if version != self._described or self._pending_summary:
-            event = "update" if self._described else "start"
-            self._event({"event": event, "time": moment, "summary": self._pending_summary, **run._describe()})
-            self._described, self._last_event, self._pending_summary = version, now, {}
-        elif now - self._last_event >= run._settings.heartbeat_interval:
-            self._event({"event": "heartbeat", "time": moment})
-            self._last_event = now
+        if telling:
+            self._tell(moment, run._version != self._described)
+        elif self._described and now - self._last_event >= run._settings.heartbeat_interval:
+            self._tell(moment, False)
         if end:
             self._event(
                 {"event": "finish", "time": time.time_ns() // 1000, "state": end.state, "exit_code": end.exit_code}
             )
+
+    def _tell(self, moment: int, described: bool) -> None:
+        version = self._run._version
+        event = ("update" if self._described else "start") if described else "heartbeat"
+        description = self._run._describe() if described else {}
+        self._event({"event": event, "time": moment, "summary": self._pending_summary, **description})
+        if described:
+            self._described = version
+        self._last_event, self._pending_summary = time.monotonic(), {}
+
+    def _has_changed(self) -> bool:
+        run = self._run
+        return run._version != self._described or bool(run.summary._set or self._pending_summary)
+
+    def _may_tell(self, must: bool) -> bool:
+        """Whether it is time to tell of a change: one in each round of a loop would fill the disk."""
+        now = time.monotonic()
+        self._allowed, self._counted = min(_BURST, self._allowed + now - self._counted), now
+        if not must and self._allowed < 1:
+            return False
+        self._allowed = max(0.0, self._allowed - 1)
+        return True
 
     def _event(self, fields: dict[str, Any]) -> None:
         sent = self._numbered + Counter({_RUNS.name: 1})
@@ -215,9 +240,9 @@ class Sender:
 
     def _give_up(self) -> None:
         """At the end, count what the transport would not take: nobody will ask it again."""
-        left = sum([points for _, _, points in self._unsent])
-        left += sum([len(entry[3]) for entries in self._run._ready for entry in entries])
+        left = sum([points for _, _, points, _ in self._unsent])
+        left += sum([len(entry[3]) for entries, _ in self._run._ready for entry in entries])
         if left:
-            self._numbered.subtract(Counter(stream.name for stream, _, _ in self._unsent))
+            self._numbered.subtract(Counter(stream.name for stream, *_ in self._unsent))
             self._run._drop(self._run._trouble, left)
             say(f"warning: {left} points could not be written ({self._run._trouble}) and are lost with this process")

@@ -76,6 +76,11 @@ class Settings:
     url: str = ""
     token: str = field(default="", repr=False)
 
+    @property
+    def destination(self) -> str:
+        """Where records go over a network, without credentials; empty for nowhere."""
+        return f"kafka://{self.kafka.servers}/{self.kafka.prefix}" if self.kafka else self.url
+
 
 def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
     """Resolve the arguments of init() and the environment.

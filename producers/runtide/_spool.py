@@ -18,6 +18,7 @@ from runtide_schemas import Stream, encode_entry, encode_header
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SURVEY_INTERVAL = 5.0
+_LEAST_SPARE = 1 << 20
 
 
 class _Segment:
@@ -42,6 +43,7 @@ class Spool:
     """
 
     def __init__(self, settings: Settings, writer: int, run_id: str, root: str = "spool") -> None:
+        self._destination = settings.destination
         self._root = settings.home / root
         self._folder = self._root / f"{writer:016x}"
         self._run_id = run_id
@@ -62,9 +64,7 @@ class Spool:
             parts = [] if segment.size else [encode_header(stream)]
             parts.extend(encode_entry(message, now) for message in messages)
             data = b"".join(parts)
-            # Word of a run's end or of its losses is small and must get through.
-            if stream.name != "runs":
-                self._quota.check(len(data))
+            self._quota.check(len(data), spare=stream.name == "runs")
             _append(segment, data)
         except OSError as error:
             raise _refusal(error, self._folder) from error
@@ -116,6 +116,7 @@ class Spool:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "started": time.time_ns() // 1000,
+            "destination": self._destination,
         }
 
     def _rotate(self, stream: Stream, previous: _Segment | None) -> _Segment:
@@ -156,7 +157,10 @@ _REMEDIES = {
 
 
 class _Quota:
-    """What the spool folder may hold in all, looked up every few seconds and added up in between."""
+    """What the spool folder may hold in all, looked up every few seconds and added up in between.
+
+    Word of a run's end or of its losses is small and must get through: a tenth more is kept for it.
+    """
 
     def __init__(self, root: Path, limit: int) -> None:
         self._root = root
@@ -167,12 +171,13 @@ class _Quota:
     def add(self, size: int) -> None:
         self._used += size
 
-    def check(self, size: int) -> None:
+    def check(self, size: int, spare: bool) -> None:
         now = time.monotonic()
         if now - self._surveyed >= _SURVEY_INTERVAL:
             self._used = _size(self._root)
             self._surveyed = now
-        if self._used + size > self._limit:
+        limit = self._limit + (max(self._limit // 10, _LEAST_SPARE) if spare else 0)
+        if self._used + size > limit:
             raise RefusedError(
                 "spool_full",
                 f"the spool {self._root} holds {self._used} bytes, the limit is {self._limit}: "

@@ -145,16 +145,23 @@ class Summary(MutableMapping[str, Any]):
             kept.setdefault("first", number)
         if "last" in wanted:
             kept["last"] = number
-        if is_number and not math.isnan(number):
+        if is_number and number == number:
             count, total = self._sums.get(key, (0, 0.0))
-            self._sums[key] = (count + 1, total + float(number))
+            self._sums[key] = (count + 1, total + _real(number))
             for name, better in _BEST:
                 if name in wanted:
                     field = name.split("-")[0]
                     kept[field] = better(kept.get(field, number), number)
             if "mean" in wanted:
-                kept["mean"] = (total + float(number)) / (count + 1)
+                kept["mean"] = (total + _real(number)) / (count + 1)
         return dict(kept)
+
+
+def _real(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _matches(name: str, key: str) -> bool:

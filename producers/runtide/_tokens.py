@@ -29,7 +29,7 @@ def find_stack(environ: Mapping[str, str] = os.environ, url: str = "") -> tuple[
         url = parse_url(text, "RUNTIDE_URL")
     url = url or next(reversed(kept), "")
     given = environ.get("RUNTIDE_TOKEN") or environ.get("RUNTIDE_API_KEY")
-    return url, given or kept.get(url) or environ.get("WANDB_API_KEY") or ""
+    return url, (given or kept.get(url) or environ.get("WANDB_API_KEY") or "").strip()
 
 
 def parse_url(text: str, name: str) -> str:

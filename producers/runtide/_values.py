@@ -17,7 +17,8 @@ from typing import Any
 # Exact types. A subclass may convert itself as it likes, so it goes the slow way. numpy's scalars join when first met.
 EXACT_FLOATS: set[type] = {float, bool}
 INTEGERS: set[type] = {int}
-IMMUTABLE: set[type] = {float, bool, int, str, type(None)}
+# What log() may keep as it is, without a closer look.
+IMMUTABLE: set[type] = {float, bool, int, type(None)}
 MAX_EXACT = 2**53
 
 
@@ -27,20 +28,17 @@ class Json(str):
     __slots__ = ()
 
 
-IMMUTABLE.add(Json)
-
-
 def freeze(key: str, value: Any) -> Any:
     """Convert a value that log() was given to one that later changes cannot reach.
 
     Raises:
         TypeError: It is nothing that can be stored.
     """
-    if type(value) in IMMUTABLE or _learn(type(value)):
+    if type(value) in IMMUTABLE or type(value) in (str, Json) or _learn(type(value)):
         return value
     try:
         plain = plain_value(value)
-        return plain if type(plain) in IMMUTABLE else Json(to_json(plain))
+        return plain if type(plain) in IMMUTABLE or type(plain) is str else Json(to_json(plain))
     except RecursionError:
         raise TypeError(
             f"cannot log {key!r}: its {type(value).__name__} is nested too deeply or contains itself"

@@ -1,5 +1,7 @@
 """A home of its own for every test, scripts in processes of their own, and a reader of spool folders."""
 
+import ctypes
+import importlib.util
 import os
 import socket
 import subprocess
@@ -152,6 +154,35 @@ class Topics:
         ]
 
 
+class MockCluster:
+    """librdkafka's own, of one broker, in this process: for what a real broker alone cannot do."""
+
+    def __init__(self, *topics: str, partitions: int) -> None:
+        spec = importlib.util.find_spec("confluent_kafka")
+        assert spec is not None and spec.origin is not None
+        (path,) = (Path(spec.origin).parents[1] / "confluent_kafka.libs").glob("librdkafka*.so*")
+        self._lib = ctypes.CDLL(str(path))
+        for name in ("rd_kafka_new", "rd_kafka_conf_new", "rd_kafka_mock_cluster_new"):
+            getattr(self._lib, name).restype = ctypes.c_void_p
+        self._lib.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+        error = ctypes.create_string_buffer(500)
+        settings = ctypes.c_void_p(self._lib.rd_kafka_conf_new())
+        self._lib.rd_kafka_conf_set(settings, b"log_level", b"0", error, 500)
+        self._client = ctypes.c_void_p(self._lib.rd_kafka_new(0, settings, error, 500))
+        self._cluster = ctypes.c_void_p(self._lib.rd_kafka_mock_cluster_new(self._client, 1))
+        self.address = self._lib.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+        for topic in topics:
+            assert self._lib.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1) == 0
+
+    def lead(self, topic: str, partition: int, leader: int) -> None:
+        """Let a broker lead a partition: 1, or -1 for none."""
+        self._lib.rd_kafka_mock_partition_set_leader(self._cluster, topic.encode(), partition, leader)
+
+    def close(self) -> None:
+        self._lib.rd_kafka_mock_cluster_destroy(self._cluster)
+        self._lib.rd_kafka_destroy(self._client)
+
+
 class Ingest:
     """The process that takes records for a stack."""
 
@@ -207,6 +238,18 @@ def topics(kafka: Any, monkeypatch: pytest.MonkeyPatch, home: Path) -> Topics:
     monkeypatch.setenv("RUNTIDE_KAFKA", fresh.kafka.servers)
     monkeypatch.setenv("RUNTIDE_KAFKA_TOPIC_PREFIX", fresh.kafka.prefix)
     return fresh
+
+
+@pytest.fixture
+def mock_cluster(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[MockCluster]:
+    """Partitions that nobody leads, if they shall; runs go there."""
+    cluster = MockCluster(*(f"m.{name}" for name in (*STREAMS, SCHEMAS)), partitions=4)
+    monkeypatch.setenv("RUNTIDE_KAFKA", cluster.address)
+    monkeypatch.setenv("RUNTIDE_KAFKA_TOPIC_PREFIX", "m.")
+    yield cluster
+    runtide.finish()
+    _outbox.stop()
+    cluster.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import pkgutil
 import subprocess
 from collections.abc import Callable
@@ -141,6 +142,33 @@ def test_a_heartbeat_says_that_the_run_lives(monkeypatch: pytest.MonkeyPatch, un
     assert [event["sent"]["runs"] for event in events] == list(range(1, len(events) + 1))
     times = [event["time"] for event in events]
     assert times == sorted(times)
+
+
+def test_a_number_beyond_all_floats_spoils_no_statistics() -> None:
+    """What was logged with it arrives, and the summary can be read."""
+    memory = Memory()
+    run = start_run(memory)
+    run.define_metric("n", summary="max,mean")
+    for number in (1, 10**400, 2):
+        run.log({"n": number, "a": float(number % 7)})
+    assert run.summary["n"] == {"max": 10**400, "mean": math.inf}
+    run.finish()
+    logged = sorted(value for record in memory.records("metrics") for value in record["values"])
+    assert logged == sorted([1.0, 2.0, *(float(number % 7) for number in (1, 10**400, 2))])
+    assert [value for record in memory.records("metrics_json") for value in record["values"]] == [str(10**400)]
+    assert not run.dropped
+
+
+def test_a_summary_that_fails_loses_nothing(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """Whatever is wrong with it, the points go on and reading it raises nothing."""
+    memory = Memory()
+    run = start_run(memory)
+    monkeypatch.setattr(type(run.summary), "_fold", lambda *_: 1 / 0)
+    run.log({"a": 1.0})
+    assert dict(run.summary) == {}
+    run.finish()
+    assert [record["values"] for record in memory.records("metrics")] == [[1.0]]
+    assert "the summary misses what was logged: ZeroDivisionError" in capfd.readouterr().err
 
 
 class TestConfig:

@@ -2,11 +2,15 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import runtide
+from runtide.testing import Memory, RefusedError, start_run
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -130,6 +134,41 @@ def test_a_folder_of_somebody_else_does_not_disturb_training(script: Script, hom
     done = script(source)
     assert counted(done) == {"spool_unwritable": 1000}
     assert "Permission denied" in done.stderr
+
+
+def test_long_texts_take_more_of_the_memory_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list or a text is one point, and may be as long as thousands: they wait only as far as there is room."""
+    monkeypatch.setenv("RUNTIDE_MEMORY_MAX_POINTS", "1000")
+    memory = Memory()
+    memory.refusal = RefusedError("disk_full", "no space")
+    run = start_run(memory)
+    for _ in range(100):
+        run.log({"histogram": [0.5] * 400, "a": 1.0})  # 1,601 characters: the room of 50 points
+    assert sum(run.dropped.values()) == 2 * (100 - 1000 // 52)
+    memory.refusal = None
+    assert run.flush()
+    assert run._room == 1000
+    run.log({"histogram": [0.5] * 400, "a": 1.0})
+    run.finish()
+    kept = [value for record in memory.records("metrics_json") for value in record["values"]]
+    assert len(kept) == 1000 // 52 + 1
+
+
+def test_a_summary_that_is_set_in_a_loop_does_not_fill_the_disk(
+    home: Path, spooled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while one change a second is told, without the description, and the last one at the end."""
+    monkeypatch.setenv("RUNTIDE_FLUSH_INTERVAL", "0.001")
+    run = runtide.init(project="p", config={"long": "x" * 10_000})
+    for number in range(2000):
+        run.summary["best"] = number
+        time.sleep(0.001)
+    run.finish()
+    events = spooled.records("runs")
+    told = [event for event in events if event["summary"]]
+    assert 20 <= len(told) <= 40
+    assert told[-1]["summary"] == {"best": "1999"}
+    assert sum(bool(event["config"]) for event in events) < 5
 
 
 def test_memory_is_bounded_while_the_sender_hangs(script: Script) -> None:

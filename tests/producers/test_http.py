@@ -5,8 +5,10 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import runtide
 from runtide._cli import main
 from runtide._errors import SettingsError
 from runtide._settings import resolve
+from runtide_schemas import STREAMS, Entry, decode, read_header, scan
 
 DEADLINE = 60.0
 Until = Callable[[Callable[[], object], str], None]
@@ -75,6 +78,130 @@ def test_bytes_that_the_stack_lost_are_sent_again(
     run.log({"a": 1.0})
     run.finish()
     assert arrived.points() == [("a", 0, 0.0), ("a", 1, 1.0)]
+
+
+def test_bytes_that_nobody_has_any_more_are_told_and_do_not_hold_up_the_rest(
+    stack: Any, arrived: Any, home: Path, monkeypatch: Any, until: Until, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The client has deleted what was acknowledged, the stack has lost it: what follows leaves a gap."""
+    monkeypatch.setenv("RUNTIDE_SEGMENT_BYTES", "1000")
+    run = runtide.init(project="p")
+    for number in range(1000):
+        run.log({"a": float(number)})
+        if number % 100 == 0:
+            assert run.flush()
+    run.flush()
+    backlog = run._sender._transport._backlog
+    until(lambda: backlog.left() == 0, "everything arrived")
+    first, *others = sorted(arrived.writers()[0].glob("metrics-*.seg"))
+    for path in others:
+        path.unlink()
+    os.truncate(first, first.stat().st_size - 10)
+    lost = first.stat().st_size
+    for number in range(1000, 2000):
+        run.log({"a": float(number)})
+        if number % 100 == 0:
+            assert run.flush()
+    run.finish()
+    assert list((home / "outbox").iterdir()) == []
+    assert "is lost" in (said := capfd.readouterr().err) or "are lost" in said
+    bases = sorted(int(path.stem[-20:]) for path in arrived.writers()[0].glob("metrics-*.seg"))
+    assert bases[0] == 0 and bases[1] > lost
+    values = {value for path in arrived.writers() for record in gapped(path) for value in record["values"]}
+    assert values >= set(map(float, range(1000, 2000)))
+
+
+def gapped(writer: Path) -> list[dict[str, Any]]:
+    """The records of segments that need not follow one another."""
+    found = []
+    for path in sorted(writer.glob("metrics-*.seg")):
+        data = path.read_bytes()
+        header = read_header(data)
+        assert header is not None
+        items, _ = scan(data[header.size :], ended=True)
+        found += [decode(STREAMS["metrics"], item.payload) for item in items if isinstance(item, Entry)]
+    return found
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """The address of a server that answers 200 to everything."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b"<html>Please sign in</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_page_of_somebody_else_is_no_acknowledgement(
+    stranger: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A proxy that wants a login answers 200 too: nothing is deleted, and it is told."""
+    monkeypatch.setenv("RUNTIDE_URL", stranger)
+    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "1")
+    assert not runtide.login(key="k", host=stranger, relogin=True, verify=True)
+    run = runtide.init(project="p")
+    run.log({"a": 1.0})
+    run.finish()
+    assert len(list(home.glob("outbox/*/metrics-*.seg"))) == 1
+    assert "does not answer as a stack does" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["SECRET\u20ac", "SECRET\x07", "SECRET\r\nX: y"])
+def test_a_token_that_is_none_is_not_told(
+    ingest: Any, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], token: str
+) -> None:
+    """Whatever the HTTP library would say of it."""
+    monkeypatch.setenv("RUNTIDE_URL", ingest.url)
+    monkeypatch.setenv("RUNTIDE_TOKEN", token)
+    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "1")
+    assert not runtide.login(host=ingest.url, verify=True)
+    run = runtide.init(project="p")
+    run.log({"a": 1.0})
+    run.finish()
+    said = capfd.readouterr().err
+    assert "characters that no token has" in said and "SECRET" not in said
+
+
+def test_a_token_with_a_newline_behind_it_is_taken(stack: Any, arrived: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As secrets that were made with echo have it."""
+    monkeypatch.setenv("RUNTIDE_TOKEN", stack.token + "\n")
+    run = runtide.init(project="p")
+    run.log({"a": 1.0})
+    run.finish()
+    assert arrived.points() == [("a", 0, 1.0)]
+
+
+def test_the_next_run_of_a_process_uses_the_token_that_there_is_by_then(
+    stack: Any, arrived: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong one is mended in a notebook without starting it anew."""
+    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "0.5")
+    monkeypatch.setenv("RUNTIDE_TOKEN", "wrong")
+    first = runtide.init(project="p")
+    first.log({"a": 1.0})
+    first.finish()
+    assert arrived.writers() == []
+    monkeypatch.setenv("RUNTIDE_TOKEN", stack.token)
+    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "30")
+    second = runtide.init(project="p")
+    second.log({"b": 1.0})
+    second.finish()
+    assert arrived.points() == [("b", 0, 1.0)]
 
 
 def test_a_wrong_token_is_told_and_nothing_is_lost(

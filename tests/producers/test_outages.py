@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 
 import runtide
 from runtide._cli import main
-from runtide_schemas import Kafka
+from runtide._settings import resolve
+from runtide_schemas import STREAMS, Kafka
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 Until = Callable[[Callable[[], object], str], None]
@@ -77,23 +79,23 @@ def test_without_a_broker_training_goes_on_and_finish_keeps_its_time(
 
 
 def test_what_waited_for_a_broker_goes_with_the_next_run(
-    nowhere: str, script: Script, home: Path, kafka: Any, topics: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+    broker: Any, script: Script, home: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of this machine, while that run goes on."""
-    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "0.3")
-    source = (
-        "import runtide\nrun = runtide.init(project='p', id='early')\nfor i in range(1000): run.log({'a': float(i)})"
-    )
-    script(source, RUNTIDE_KAFKA=nowhere)
-    assert len(leftovers(home)) == 1
-    monkeypatch.setenv("RUNTIDE_KAFKA", topics.kafka.servers)
-    topics.create()
+    """Of this machine, while that run goes on; what was meant for another broker stays."""
+    early = "import runtide\nrun = runtide.init(project='p', id='ID')\nfor i in range(1000): run.log({'a': float(i)})"
+    broker.stop()
+    script(early.replace("ID", "early"), RUNTIDE_FINISH_TIMEOUT="0.3")
+    script(early.replace("ID", "elsewhere"), RUNTIDE_FINISH_TIMEOUT="0.3", RUNTIDE_KAFKA="127.0.0.1:9")
+    script(early.replace("ID", "other"), RUNTIDE_FINISH_TIMEOUT="0.3", RUNTIDE_KAFKA_TOPIC_PREFIX="u.")
+    assert len(leftovers(home)) == 3
+    broker.restart()
     run = runtide.init(project="p", id="late")
     run.log({"b": 1.0})
-    until(lambda: len(leftovers(home)) == 1, "the folder of the dead writer is gone")
-    assert [point for point in topics.points() if point[0] == "a"] == exactly(1000)
+    until(lambda: len(leftovers(home)) == 3, "the folder of the dead writer is gone")
+    assert [point for point in broker.topics.points() if point[0] == "a"] == exactly(1000)
     run.finish()
-    assert leftovers(home) == []
+    assert len(leftovers(home)) == 2
+    assert {record["run_id"] for record in broker.topics.records("runs")} == {"default/p/early", "default/p/late"}
 
 
 @pytest.mark.parametrize("how", ["kill", "stop", "pause"])
@@ -169,6 +171,50 @@ def test_a_topic_that_is_deleted_is_waited_for(
     assert topics.points() == exactly(300)[100:]
 
 
+def test_a_partition_that_nobody_leads_holds_up_nothing_else(
+    mock_cluster: Any, script: Script, home: Path, until: Until, monkeypatch: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the same writer's other streams, nor other writers, nor what dead ones left behind."""
+    dead = "import runtide\nfor n in range(3):\n    run = runtide.init(project='p', reinit='create_new')\n"
+    script(
+        dead + "    run.log({'a': 1.0, 'note': 'x'})\n    run.finish()",
+        RUNTIDE_KAFKA="127.0.0.1:9",
+        RUNTIDE_FINISH_TIMEOUT="0.1",
+    )
+    mine = zlib.crc32((5).to_bytes(8, "big")) % 4
+    stuck, *others = leftovers(home)
+    assert len(others) == 2
+    for folder in (stuck, *others):
+        partition = (mine + (1 if folder is stuck else 2)) % 4
+        (folder / "forward.json").write_text(json.dumps({"partition": dict.fromkeys(STREAMS, partition), "acked": {}}))
+        about = json.loads((folder / "writer.json").read_text())
+        (folder / "writer.json").write_text(json.dumps({**about, "destination": resolve({}).destination}))
+    mock_cluster.lead("m.metrics", (mine + 1) % 4, -1)
+    mock_cluster.lead("m.metrics_json", mine, -1)
+    monkeypatch.setattr("runtide._names.writer_id", lambda: 5)
+    run = runtide.init(project="p")
+    run.log({"a": 0.0, "note": "y"})
+    assert run.flush()
+    backlog = run._sender._transport._backlog
+    until(lambda: leftovers(home) == sorted([stuck, backlog.path]), "what dead writers left is delivered, but for one")
+    before = backlog.position("metrics")
+    log(run, 1, 1000)
+    until(lambda: backlog.position("metrics") > before, "the numbers go on")
+    said = ""
+
+    def is_told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return "has been silent" in said
+
+    until(is_told, "what waits is told")
+    mock_cluster.lead("m.metrics", (mine + 1) % 4, 1)
+    mock_cluster.lead("m.metrics_json", mine, 1)
+    until(lambda: leftovers(home) == [backlog.path], "all that dead writers left is delivered")
+    run.finish()
+    assert leftovers(home) == []
+
+
 def test_a_record_that_the_topic_does_not_take_is_skipped_and_told(
     topics: Any, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,7 +262,7 @@ print(json.dumps(run.dropped))
     assert "runtide forward" in done.stderr
     monkeypatch.setenv("RUNTIDE_KAFKA", topics.kafka.servers)
     topics.create()
-    assert main(["forward"]) == 0
+    assert main(["forward", "--all"]) == 0
     assert len(topics.points()) == 40_000 - dropped["spool_full"]
     (end,) = [record for record in topics.records("runs") if record["event"] == "finish"]
     assert end["dropped"] == dropped
@@ -264,7 +310,7 @@ def test_a_torn_entry_of_a_dead_writer_is_skipped_and_told(
         file.write(segment.read_bytes()[-30:])
     monkeypatch.setenv("RUNTIDE_KAFKA", topics.kafka.servers)
     topics.create()
-    assert main(["forward"]) == 0
+    assert main(["forward", "--all"]) == 0
     assert topics.points() == exactly(3)
     assert capfd.readouterr().err.count("30 bytes cannot be delivered") == 1
     assert leftovers(home) == []
@@ -415,7 +461,9 @@ def test_the_command_forward_says_what_it_did(
     assert live.flush()
     monkeypatch.setenv("RUNTIDE_KAFKA", topics.kafka.servers)
     topics.create()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    left = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    assert left.returncode == 0 and left.stdout.startswith(f"2 folders are for kafka://{nowhere}/"), left.stdout
+    done = subprocess.run([*command, "--all"], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
     size = int(done.stdout.split()[1])
     assert done.stdout.splitlines()[0] == f"default/p/x: {size} of {size} bytes delivered"

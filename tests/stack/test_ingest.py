@@ -22,6 +22,7 @@ import pytest
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.consume import consume_spool, drain_spool
 from runtide_schemas import STREAMS, encode, encode_entry, encode_header, parse_address
+from runtide_stack.errors import IngestError
 from runtide_stack.mirror import SILENT, Mirror
 
 Until = Callable[[Callable[[], object], str], None]
@@ -336,6 +337,43 @@ def test_silent_writers_are_ended_once_their_last_entry_is_whole(tmp_path: Path)
     mirror.append(names[4], "metrics", len(whole), record(1, 1), segment=False)
     mirror.close_silent()
     assert [writer for writer in names if (tmp_path / writer / "closed").exists()] == names[:1]
+
+
+def test_a_folder_that_nobody_can_read_does_not_keep_others_from_being_ended(tmp_path: Path) -> None:
+    """A machine that lost its power may leave an empty file: its writer waits until the consumer took that away."""
+    mirror = Mirror(tmp_path, 1 << 30)
+    for writer in ("0" * 15 + "1", WRITER):
+        mirror.describe(writer, {})
+        mirror.append(writer, "metrics", 0, HEADER, segment=True)
+    (tmp_path / ("0" * 15 + "1") / "writer.json").write_bytes(b"")
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (0, time.time() - SILENT - 60))
+    mirror.close_silent()
+    assert (tmp_path / WRITER / "closed").exists()
+    with pytest.raises(IngestError) as refused:
+        mirror.append("0" * 15 + "1", "metrics", len(HEADER), b"more", segment=False)
+    assert refused.value.status == 503
+
+
+def test_a_gap_that_cannot_be_closed_is_left(server: Server, target: Store) -> None:
+    """What was lost on both sides is: the rest comes in all the same, and the ledger shows what is missing."""
+    first = HEADER + record(0xAA, 0)
+    server.post(0, first, segment=True)
+    behind = len(first) + 5000
+    rest = HEADER + record(0xAA, 7) + record(0xAA, 8)
+    assert server.post(behind, rest, segment=True).status_code == 409
+    assert server.client.post(
+        f"/ingest/{WRITER}/metrics", params={"offset": str(behind), "gap": "1"}, content=rest
+    ).status_code == 409  # fmt: skip
+    assert server.client.post(
+        f"/ingest/{WRITER}/metrics", params={"offset": str(behind), "gap": "1", "segment": "1"}, content=rest
+    ).json() == {"next": behind + len(rest)}  # fmt: skip
+    server.client.post(f"/ingest/{WRITER}/closed")
+    drain_spool(server.dir / "spool", target, threading.Event())
+    assert points(target) == [(0xAA, 0), (0xAA, 7), (0xAA, 8)]
+    seqs = f"SELECT first_seq, last_seq FROM `{target.database}`.ledger WHERE stream = 'metrics' ORDER BY first_seq"
+    assert [tuple(row) for row in target.query(seqs)] == [(0, 0), (7, 8)]
+    assert not (server.dir / "spool" / WRITER).exists()
 
 
 @pytest.fixture
