@@ -16,8 +16,10 @@ from runtide_schemas.registry import Registry, RegistryError, UnknownSchemaError
 
 log = logging.getLogger("runtide.consumer")
 
-# Seconds between two looks at what is announced, and that one look may take.
-_LOOK, _TIMEOUT = 2.0, 10.0
+# Seconds between two looks at what is announced, or for the same number, and that one look may take.
+_LOOK, _TIMEOUT = 2.0, 5.0
+# Numbers of which is remembered that nobody could be asked, or that nobody knows them.
+_MISSES = 10_000
 
 
 class Announced:
@@ -33,6 +35,8 @@ class Announced:
         self._topic = kafka.topic(SCHEMAS)
         self._found = {STREAMS[stream].prefix: STREAMS[stream].schema_json}
         self._looked = -_LOOK
+        # Until when there is no use in asking again, and why nobody could be asked.
+        self._misses: dict[bytes, tuple[float, SourceError | None]] = {}
         self._registry = Registry(kafka.registry) if kafka.registry else None
         self._properties = {**kafka.client, "group.id": f"{kafka.group}-schemas", "enable.auto.commit": False}
 
@@ -42,23 +46,34 @@ class Announced:
         Raises:
             SourceError: Nobody can be asked now.
         """
-        if prefix not in self._found:
-            if framed := unframe(prefix):
-                self._ask_registry(prefix, framed[0])
-            elif time.monotonic() - self._looked >= _LOOK:
-                self._read()
-                self._looked = time.monotonic()
+        if prefix in self._found:
+            return self._found[prefix]
+        until, error = self._misses.get(prefix, (0.0, None))
+        if time.monotonic() >= until:
+            error = self._ask(prefix)
+            if len(self._misses) >= _MISSES:
+                self._misses.clear()
+            self._misses[prefix] = time.monotonic() + _LOOK, error
+        if error:
+            raise error
         return self._found.get(prefix)
 
-    def _ask_registry(self, prefix: bytes, number: int) -> None:
-        if self._registry is None:
-            return
+    def _ask(self, prefix: bytes) -> SourceError | None:
+        """Look for a prefix where it would be; why nobody could be asked."""
         try:
-            self._take(prefix, self._registry.schema(number))
+            if framed := unframe(prefix):
+                if self._registry:
+                    self._take(prefix, self._registry.schema(framed[0]))
+            elif time.monotonic() - self._looked >= _LOOK:
+                self._looked = time.monotonic()
+                self._read()
         except UnknownSchemaError:
-            return
+            return None
         except RegistryError as error:
-            raise SourceError(str(error)) from error
+            return SourceError(str(error))
+        except SourceError as error:
+            return error
+        return None
 
     def _read(self) -> None:
         """Read the topic from its start to its present end."""
@@ -68,7 +83,7 @@ class Announced:
             _, end = consumer.get_watermark_offsets(where, _TIMEOUT)
             consumer.assign([where])
             deadline = time.monotonic() + _TIMEOUT
-            while consumer.position([where])[0].offset < end:
+            while end and consumer.position([where])[0].offset < end:
                 if time.monotonic() > deadline:
                     raise SourceError(f"{self._topic} cannot be read to its end")
                 for message in consumer.consume(100, 0.2):
@@ -88,12 +103,16 @@ class Announced:
             stream = Stream(fields["stream"], fields["schema"])
             if stream.name == self._stream:
                 self._take(stream.prefix, stream.schema_json)
-        except (ValueError, KeyError, TypeError, SchemaParseException) as error:
-            log.warning("%s holds something that is no schema: %s", self._topic, error)
+        except (ValueError, KeyError, TypeError, RecursionError, SchemaParseException) as error:
+            log.warning("%s holds something that is no schema: %.200s", self._topic, error)
 
     def _take(self, prefix: bytes, schema_json: str) -> None:
         """Keep a schema, if it is one of this stream's records."""
-        schema = json.loads(schema_json)
-        name = str(schema["name"]) if isinstance(schema, dict) and "name" in schema else ""
-        if name.rpartition(".")[2] == STREAMS[self._stream].schema["name"].rpartition(".")[2]:
+        try:
+            schema = json.loads(schema_json)
+        except (ValueError, RecursionError):  # a registry has schemas of other kinds too
+            return
+        if not isinstance(schema, dict) or schema.get("type") != "record" or not isinstance(schema.get("fields"), list):
+            return
+        if str(schema.get("name")).rpartition(".")[2] == STREAMS[self._stream].schema["name"].rpartition(".")[2]:
             self._found[prefix] = schema_json

@@ -45,9 +45,10 @@ _LONGER = "bytes follow the end of a record"
 _THROWN = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 
 # What ClickHouse answers when the bytes, or a schema that does not fit the table, are at fault: TYPE_MISMATCH and
-# its kin, ILLEGAL_COLUMN, CANNOT_PARSE_*, INCORRECT_DATA, AVRO_EXCEPTION (STD_EXCEPTION when the insert has no SELECT).
-# Views may fail with some of them too: only a probe can tell.
-_PARSE_CODES = frozenset({6, 15, 16, 26, 27, 32, 33, 38, 41, 44, 53, 69, 70, 72, 117, 128, 130, 131, 349, 748, 1001})
+# its kin, ILLEGAL_COLUMN, CANNOT_PARSE_*, INCORRECT_DATA, AVRO_EXCEPTION. Views may fail with some of them too: only a
+# probe can tell. When the insert has no SELECT, an AVRO_EXCEPTION comes as one of many that are a STD_EXCEPTION.
+_PARSE_CODES = frozenset({6, 15, 16, 26, 27, 32, 33, 38, 41, 44, 53, 69, 70, 72, 117, 128, 130, 131, 349, 748})
+_STD_EXCEPTION, _AVRO = 1001, "avro::"
 
 
 class Store:
@@ -187,6 +188,8 @@ class Store:
 
 def _mapped(error: Exception) -> StoreError:
     text = " ".join(str(error).split())
-    if isinstance(error, Error) and error.code in _PARSE_CODES:
-        return ParseError(text)
+    if isinstance(error, Error):
+        from_avro = error.code == _STD_EXCEPTION and _AVRO in text
+        if from_avro or error.code in _PARSE_CODES:
+            return ParseError(text)
     return StoreError(text)

@@ -128,7 +128,8 @@ def _kafka_engines(kafka: Kafka, store: Store, stop: threading.Event, lanes: Lan
     with ExitStack() as sources:
         engines = []
         for name, telemetry in lanes.items():
-            source = retry(f"find the topic of {name}", partial(KafkaSource, kafka, name, store, retry, telemetry))
+            patient = Retry(stop, telemetry.count_retry)
+            source = retry(f"find the topic of {name}", partial(KafkaSource, kafka, name, store, patient, telemetry))
             sources.callback(source.close)
             engines.append(Engine(name, source, store, stop, telemetry))
         yield engines

@@ -32,9 +32,9 @@ class DeadTopic:
 
     def send(self, batch: Batch) -> None:
         """Send a batch's rejects: at least once, or not at all when the topic does not take them in time."""
-        if self._producer is None:
-            self._producer = Producer(self._properties, logger=log)
         try:
+            if self._producer is None:
+                self._producer = Producer(self._properties, logger=log)
             for reject in batch.rejects:
                 fields = letter(batch, reject)
                 payload = fields.pop("payload")

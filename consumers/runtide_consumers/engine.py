@@ -19,8 +19,8 @@ from runtide_consumers.telemetry import Telemetry
 
 log = logging.getLogger("runtide.consumer")
 
-# Seconds between two polls that found nothing; longer when polls take long: they get a twentieth of a core.
-_PAUSE = 0.05
+# Seconds between two polls that found nothing; longer when polls have much to do: they get a twentieth of a core.
+_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _PAUSE_SHARE = 20
 
 
@@ -43,7 +43,7 @@ class Engine:
         self._telemetry = telemetry
         self._known = Known(store, stream)
         self._tenure = 0
-        self._retry = Retry(stop, self._count_retry)
+        self._retry = Retry(stop, telemetry.count_retry)
 
     def run(self) -> None:
         """Move batches until stopped.
@@ -52,9 +52,11 @@ class Engine:
             Stopped: While the store did not answer.
         """
         while not self._stop.is_set():
-            started = time.monotonic()
+            # Work, not waiting: a poll may have waited for a broker or for the store, and the group expects the next.
+            worked = time.thread_time()
             if not self.step():
-                self._stop.wait(max(_PAUSE, _PAUSE_SHARE * (time.monotonic() - started)))
+                worked = time.thread_time() - worked
+                self._stop.wait(min(_LONGEST_PAUSE, max(_PAUSE, _PAUSE_SHARE * worked)))
 
     #   poll ──▶ known? ──▶ intend ──▶ insert ──▶ dead letters ──▶ ledger ──▶ commit
     #                          ▲          │
@@ -150,7 +152,3 @@ class Engine:
         self._telemetry.records += len(batch.records)
         self._telemetry.duplicates += sum(not why for why in batch.excluded.values())
         self._telemetry.rejects += len(batch.rejects)
-
-    def _count_retry(self) -> None:
-        self._telemetry.retries += 1
-        self._telemetry.failed = time.monotonic()

@@ -41,7 +41,8 @@ _ALARM = 30.0
 
 _PROPERTIES: dict[str, object] = {
     "enable.auto.commit": False,
-    "auto.offset.reset": "earliest",
+    # Every start names its offset. One that is not there any more has a reason, which `_begin` finds out.
+    "auto.offset.reset": "error",
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 15_000,
     "heartbeat.interval.ms": 2_000,
@@ -93,7 +94,7 @@ class KafkaSource:
         self._partitions: dict[int, Partition] = {}
         self._tenure = 0
         self._closing = False
-        self._paused = False
+        self._paused: set[int] = set()
         self._polled = 0.0
         self._took = 0.0
         self._looked = 0.0
@@ -155,27 +156,53 @@ class KafkaSource:
         self._tenure += 1
         consumer.incremental_assign([self._begin(partition.partition) for partition in partitions])
         if partitions:
+            # The client remembers that one was paused when it was here before.
+            consumer.resume(partitions)
             log.info("%s: partitions %s came", self._topic, [partition.partition for partition in partitions])
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
         for number in numbers:
             self._partitions.pop(number, None)
+        self._paused -= set(numbers)
         consumer.incremental_unassign(partitions)
         log.info("%s: partitions %s went", self._topic, numbers)
 
     def _fetch(self) -> None:
         """Read what there is, within bounds, and serve the group."""
-        full = sum(partition.bytes for partition in self._partitions.values()) >= _HELD_BYTES
-        if full != self._paused and self._partitions:
-            owned = [TopicPartition(self._topic, number) for number in self._partitions]
-            (self._consumer.pause if full else self._consumer.resume)(owned)
-            self._paused = full
+        self._hold()
         for message in self._consumer.consume(_CHUNK, 0.0):
+            number = message.partition() or 0
             if error := message.error():
-                self._complain(f"cannot read {self._topic}: {error}")
-            elif partition := self._partitions.get(message.partition() or 0):
+                if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                    self._begin_again(number)
+                else:
+                    self._complain(f"cannot read {self._topic}: {error}")
+            elif partition := self._partitions.get(number):
                 partition.add(Message(message.offset() or 0, message.timestamp()[1] * 1000, message.value() or b""))
+
+    def _hold(self) -> None:
+        """Pause, while too much is held, what holds more than its share: one that waits must not stop the others."""
+        held = {number: partition.bytes for number, partition in self._partitions.items()}
+        full = sum(held.values()) >= _HELD_BYTES
+        wanted = {number for number, size in held.items() if full and size >= _HELD_BYTES / len(held)}
+        for change, numbers in (
+            (self._consumer.pause, wanted - self._paused),
+            (self._consumer.resume, self._paused - wanted),
+        ):
+            if numbers:
+                change([TopicPartition(self._topic, number) for number in numbers])
+        self._paused = wanted
+
+    def _begin_again(self, number: int) -> None:
+        """Find out anew where a partition begins, because the offset to be read is not there any more."""
+        self._tenure += 1
+        self._partitions.pop(number, None)
+        self._paused.discard(number)
+        where = self._begin(number)
+        self._consumer.incremental_unassign([where])
+        self._consumer.incremental_assign([where])
+        self._consumer.resume([where])
 
     def _begin(self, number: int) -> TopicPartition:
         """Find out where a partition begins, however long the broker or the store is away."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from runtide_consumers._errors import SourceError
 from runtide_consumers.batch import Batch, Range, Record, Reject
 from runtide_consumers.intents import MAX_SPAN, Intent
 from runtide_schemas import CodecError, peek, split
@@ -16,6 +17,9 @@ from runtide_schemas.registry import unframe
 FULL_BYTES = 8_000_000
 # Seconds that a record of an unknown schema waits for its announcement, which was sent before it.
 PATIENCE = 30.0
+
+# Seconds that may be spent on asking for schemas before what is there is made a batch: the group must be served.
+_LONGEST_BUILD = 2.0
 
 _UNPARSED = "cannot be parsed (found before a restart)"
 
@@ -102,17 +106,26 @@ class Partition:
         Raises:
             SourceError: Nobody can be asked for a schema now.
         """
+        if self.intent is None and self._messages:
+            # What was between is gone: a gap longer than a batch would hold the partition up for ever.
+            self.position = max(self.position, self._messages[0].offset)
         draft = _Draft(self.position)
-        intent, size = self.intent, 0
+        intent, size, deadline = self.intent, 0, time.monotonic() + _LONGEST_BUILD
         for message in self._messages:
             if intent is None:
                 size += len(message.value)
-                too_much = size > FULL_BYTES and draft.next > self.position
-                if too_much or message.offset >= self.position + MAX_SPAN:
+                enough = size > FULL_BYTES or time.monotonic() > deadline
+                if (enough and draft.next > self.position) or message.offset >= self.position + MAX_SPAN:
                     break
             elif message.offset >= intent.next:
                 break
-            if not self._take(message, draft, intent):
+            try:
+                taken = self._take(message, draft, intent)
+            except SourceError:
+                if intent is not None or draft.next == self.position:
+                    raise
+                break
+            if not taken:
                 if intent is not None:
                     return None  # a part of it under the token of the whole would lose the rest
                 break

@@ -6,15 +6,19 @@ import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import fastavro
 
 from runtide_consumers._errors import ParseError
-from runtide_consumers.batch import Batch, Record, Reject, container, fence
+from runtide_consumers.batch import Batch, Record, Reject, container
 from runtide_consumers.clickhouse import Store
 
+# Seconds after which a search is broken off: meanwhile nobody serves the group.
+_LONGEST_SEARCH = 20.0
 # Bytes of a dead letter that are kept.
 _KEPT = 65_536
 _NOISE = re.compile(r"^.*?DB::Exception: (?:std::exception\. )?|\s*\(version .*$|\s*\(for url .*$")
@@ -50,21 +54,25 @@ def find_poison(store: Store, batch: Batch) -> dict[tuple[int, int], str]:
     Only the probe table is touched: it parses as the landing table does, keeps nothing and has no views. A trial
     insert into the landing table would leave the rows of the views that ran before the failure.
 
+    With very many it returns when it has looked for some seconds: the caller notes what was found, and asks again.
+
     Raises:
         StoreError: The store does not answer.
     """
+    # Not the batch's own fence: what is wrong with the ledger is not the records' fault.
+    unless = "0" if batch.shared else ""
 
     def complaint(records: Sequence[Record]) -> str:
         try:
-            store.insert(f"probe_{batch.stream}", container(batch, records), f"probe/{batch.token}", fence(batch))
+            store.insert(f"probe_{batch.stream}", container(batch, records), f"probe/{batch.token}", unless)
         except ParseError as error:
             return _NOISE.sub("", str(error))[:500] or "cannot be parsed"
         return ""
 
     if not complaint(batch.records):
         return {}
-    # A schema that does not fit the table fails without any record: no need to look for one.
-    if why := complaint(()):
+    # A schema that does not fit the table fails without any record, and each time: no need to look for one.
+    if complaint(()) and (why := complaint(())):
         return {(record.partition, record.offset): why for record in batch.records}
     schema = fastavro.parse_schema(json.loads(batch.schema_json))
     poison: dict[tuple[int, int], str] = {}
@@ -77,7 +85,10 @@ def find_poison(store: Store, batch: Batch) -> dict[tuple[int, int], str]:
         else:
             (plain if _encodes_to(record.body, fields, schema) else odd).append(record)
     # What only the store objects to is among the odd ones: no need to divide the whole batch for each.
-    return poison | _bisect(plain, complaint) | _bisect(odd, complaint)
+    search = _Search(complaint, time.monotonic() + _LONGEST_SEARCH, poison)
+    search.divide(odd)
+    search.divide(plain)
+    return search.found
 
 
 def _decode(record: Record, schema: Any) -> tuple[str, Any]:
@@ -101,14 +112,30 @@ def _encodes_to(body: bytes, fields: Any, schema: Any) -> bool:
     return out.getvalue() == body
 
 
-def _bisect(records: Sequence[Record], complaint: Callable[[Sequence[Record]], str]) -> dict[tuple[int, int], str]:
-    why = complaint(records) if records else ""
-    if not why:
-        return {}
-    if len(records) == 1:
-        return {(records[0].partition, records[0].offset): why}
-    middle = len(records) // 2
-    return _bisect(records[:middle], complaint) | _bisect(records[middle:], complaint)
+@dataclass
+class _Search:
+    """The search for records that only the store objects to.
+
+    Args:
+        complaint: What the store objects to in some records; empty for nothing.
+        deadline: When to stop, once something is found (monotonic seconds).
+        found: What was found, with the reason, by (partition, offset).
+    """
+
+    complaint: Callable[[Sequence[Record]], str]
+    deadline: float
+    found: dict[tuple[int, int], str]
+
+    def divide(self, records: Sequence[Record]) -> None:
+        """Look among some records."""
+        if not records or (self.found and time.monotonic() > self.deadline) or not (why := self.complaint(records)):
+            return
+        if len(records) == 1:
+            self.found[records[0].partition, records[0].offset] = why
+            return
+        middle = len(records) // 2
+        self.divide(records[:middle])
+        self.divide(records[middle:])
 
 
 def write_rejects(store: Store, batch: Batch) -> None:

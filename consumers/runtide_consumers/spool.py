@@ -78,7 +78,8 @@ class SpoolSource:
         self._since: float | None = None
         self._polled = 0.0
         self._resumed = False
-        # The writer that the next batch begins with, so that a busy one does not starve those behind it.
+        # The writer that the next batch begins with: the first that this one had no room for, or whose schema is
+        # another, so that a busy one does not starve the others.
         self._turn = 0
         # Tails that hold nothing whole: not read again before they change.
         self._waiting: dict[int, tuple[int, int, bool]] = {}
@@ -161,10 +162,13 @@ class SpoolSource:
         self._turn = 0
         for tail in tails:
             if budget <= 0:
-                self._turn = tail.writer.id
+                self._turn = self._turn or tail.writer.id
                 break
             try:
-                budget -= self._read(tail, budget, draft)
+                taken, cut = self._read(tail, budget, draft)
+                budget -= taken
+                if cut:
+                    self._turn = self._turn or tail.writer.id
             except OSError as error:
                 # One file that cannot be read must not stop the others; it is tried again when it changes.
                 log.error("cannot read %s: %s", tail.segment.path, error)
@@ -173,8 +177,12 @@ class SpoolSource:
             return None
         return self._finish(draft)
 
-    def _read(self, tail: _Tail, budget: int, draft: _Draft) -> int:
-        """Put a tail's entries into the draft, as far as budget (bytes) and schema allow; returns the bytes taken."""
+    def _read(self, tail: _Tail, budget: int, draft: _Draft) -> tuple[int, bool]:
+        """Put a tail's entries into the draft, as far as budget (bytes) and schema allow.
+
+        Returns:
+            The bytes that are no longer left for others, and whether the next entry does not go into this batch.
+        """
         size = min(tail.size, budget)
         while True:
             data = pread(tail.segment.path, tail.first - tail.segment.base, size)
@@ -183,22 +191,28 @@ class SpoolSource:
             if found or whole:
                 break
             if draft.ranges:
-                return budget  # an entry larger than what is left of this batch
+                return budget, True  # an entry larger than what is left of this batch
             size = min(tail.size, 2 * size)
         if not found and not tail.ended:
             self._wait(tail)
-            return 0
-        taken = self._take(tail.writer.id, tail.segment, tail.first, found, draft, whole=False)
-        covered = covered if taken is None else taken
+            return 0, False
+        cut = self._take(tail.writer.id, tail.segment, tail.first, found, draft)
+        covered = covered if cut is None else cut
         if covered:
             draft.ranges.append(Range(tail.writer.id, tail.first, tail.first + covered))
-        return covered
+        return covered, cut is not None
 
     def _wait(self, tail: _Tail) -> None:
         self._waiting[tail.writer.id] = (tail.first, tail.size, tail.ended)
 
     def _take(
-        self, partition: int, segment: Segment, at: int, found: list[Any], draft: _Draft, *, whole: bool
+        self,
+        partition: int,
+        segment: Segment,
+        at: int,
+        found: list[Any],
+        draft: _Draft,
+        excluded: dict[tuple[int, int], str] | None = None,
     ) -> int | None:
         """Sort entries into the draft's records and rejects.
 
@@ -208,7 +222,8 @@ class SpoolSource:
             at: Offset of the bytes they were found in.
             found: Entries and damage.
             draft: The batch in the making.
-            whole: All must go into this batch, as when it is rebuilt; else it is cut before another schema.
+            excluded: What was left out of a batch that is rebuilt, with the reasons: all else must go into it. Without
+                them the batch is cut before another schema.
 
         Returns:
             Where in the bytes the batch was cut, or None.
@@ -223,6 +238,11 @@ class SpoolSource:
                 draft.rejects.append(result)
                 continue
             prefix, record = result
+            if excluded is not None and (why := excluded.get((partition, record.offset))) is not None:
+                draft.excluded[partition, record.offset] = why
+                if why:
+                    draft.rejects.append(Reject(partition, record.offset, item.payload, why))
+                continue
             schema_json = draft.schema_json if prefix == draft.prefix else self._schema(prefix, segment)
             if schema_json is None:
                 reason = f"schema {prefix[2:].hex()} is unknown to the stream {self._stream} and not in the segment"
@@ -230,7 +250,7 @@ class SpoolSource:
                 draft.excluded[partition, record.offset] = reason
                 draft.rejects.append(Reject(partition, record.offset, item.payload, reason))
             elif (draft.prefix and prefix != draft.prefix) or len(draft.records) >= FULL_RECORDS:
-                if not whole:
+                if excluded is None:
                     return int(item.start)
                 draft.rejects.append(Reject(partition, record.offset, item.payload, "schema changed within a batch"))
             else:
@@ -252,6 +272,7 @@ class SpoolSource:
 
     def _rebuild(self, intent: dict[str, Any]) -> Batch:
         draft = _Draft()
+        excluded = {(partition, offset): why for partition, offset, why in intent["excluded"]}
         for partition, first, following in intent["ranges"]:
             draft.ranges.append(Range(partition, first, following))
             segment = self._segment(partition, first)
@@ -260,9 +281,8 @@ class SpoolSource:
                 continue
             data = pread(segment.path, first - segment.base, following - first)
             found, _ = items(data, start=first == segment.base, ended=True)
-            self._take(partition, segment, first, found, draft, whole=True)
-        excluded = {(partition, offset): why for partition, offset, why in intent["excluded"]}
-        return replace(self._finish(draft).without(excluded), rebuilt=True)
+            self._take(partition, segment, first, found, draft, excluded)
+        return replace(self._finish(draft), rebuilt=True)
 
     def _segment(self, partition: int, offset: int) -> Segment | None:
         folder = Path(self._spool.path / f"{partition:016x}")

@@ -65,6 +65,11 @@ class Telemetry:
     progressed: float = field(default_factory=time.monotonic)
     failed: float = float("-inf")
 
+    def count_retry(self) -> None:
+        """Note a request that failed and is made again."""
+        self.retries += 1
+        self.failed = time.monotonic()
+
 
 # Counters, what each is called for others to read, and what it says.
 COUNTERS = {

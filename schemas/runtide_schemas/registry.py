@@ -17,6 +17,7 @@ _TYPE = "application/vnd.schemaregistry.v1+json"
 _TIMEOUT = 10.0
 _FRAME_MAGIC = b"\x00"
 _ID_BYTES = 4
+_SCHEMA_NOT_FOUND = 40403
 
 
 class RegistryError(Exception):
@@ -75,8 +76,10 @@ class Registry:
                 return json.loads(answer.read())[field]
         except urllib.error.HTTPError as error:
             with error:
-                text = f"the schema registry {self._url} answers {error.code} to {path}: {_message(error)}"
-            raise (UnknownSchemaError if error.code == 404 else RegistryError)(text) from error
+                code, message = _refusal(error)
+            text = f"the schema registry {self._url} answers {error.code} to {path}: {message}"
+            # A proxy's 404, while the registry starts, says nothing of the schema.
+            raise (UnknownSchemaError if code == _SCHEMA_NOT_FOUND else RegistryError)(text) from error
         except (OSError, http.client.HTTPException) as error:
             raise RegistryError(f"the schema registry {self._url} cannot be reached: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -97,8 +100,10 @@ def unframe(message: bytes) -> tuple[int, bytes] | None:
     return int.from_bytes(message[1:start], "big"), message[start:]
 
 
-def _message(error: urllib.error.HTTPError) -> str:
+def _refusal(error: urllib.error.HTTPError) -> tuple[int, str]:
+    """The registry's own code and message; 0 when it was not the registry that answered."""
     try:
-        return str(json.loads(error.read())["message"])
+        answer = json.loads(error.read())
+        return int(answer["error_code"]), str(answer["message"])
     except (OSError, ValueError, KeyError, TypeError):
-        return error.reason
+        return 0, error.reason

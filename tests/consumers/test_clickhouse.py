@@ -17,13 +17,17 @@ def frames(count: int, **poison: bytes) -> Batch:
     """A batch of one-point frames; `poison` gives other bodies by name `at<N>`."""
     records = []
     for seq in range(count):
-        fields = {
-            "run_id": "e/p/r", "writer": 1, "seq": seq, "attempt": 1_700_000_000_000_000, "rank": 0, "ordered": True,
-            "keys": ["k"], "steps": [seq], "times": [1_700_000_000_000], "values": [seq / 7],
-        }  # fmt: skip
-        body = poison.get(f"at{seq}") or split(encode(METRICS, fields))[1]
+        body = poison.get(f"at{seq}") or split(encode(METRICS, _fields(seq)))[1]
         records.append(Record(1, seq * 100, seq * 100 + 99, 1_700_000_000_000_000, body, "e/p/r", 1, seq))
     return Batch("metrics", "0" * 16, METRICS.schema_json, METRICS.prefix, (Range(1, 0, count * 100),), tuple(records))
+
+
+def _fields(seq: int, **changes: Any) -> dict[str, Any]:
+    fields = {
+        "run_id": "e/p/r", "writer": 1, "seq": seq, "attempt": 1_700_000_000_000_000, "rank": 0, "ordered": True,
+        "keys": ["k"], "steps": [seq], "times": [1_700_000_000_000], "values": [seq / 7],
+    }  # fmt: skip
+    return {**fields, **changes}
 
 
 def lying(seq: int) -> bytes:
@@ -82,6 +86,31 @@ def test_poison_is_told_from_its_neighbours(target: Any, body: bytes) -> None:
     rest = batch.without(poison)
     target.store.insert("landing_metrics", container(rest, rest.records), rest.token)
     assert count(target) == 6
+
+
+def test_a_search_is_broken_off_and_goes_on(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands that only the store objects to: what is found can be noted in between, and each search finds some."""
+    migrate(target.store)
+    monkeypatch.setattr("runtide_consumers.rejects._LONGEST_SEARCH", 0.0)
+    wrong = {f"at{seq}": encode(METRICS, _fields(seq, rank=2**40))[10:] for seq in range(0, 12, 2)}
+    batch, rounds = frames(12, **wrong), 0
+    while poison := find_poison(target.store, batch):
+        batch, rounds = batch.without(poison), rounds + 1
+    assert rounds > 1
+    assert [record.seq for record in batch.records] == list(range(1, 12, 2))
+    assert count(target) == 0
+
+
+def test_a_ledger_that_cannot_be_read_condemns_no_record(target: Any) -> None:
+    """It is in the fence of a shared batch, and not in the search."""
+    migrate(target.store)
+    batch = replace(frames(8, at3=frames(4).records[3].body[:-1]), shared=True)
+    target.run("RENAME TABLE db.ledger TO db.elsewhere")
+    target.run("CREATE VIEW db.ledger AS SELECT * EXCEPT partition, toInt64(source) AS partition FROM db.elsewhere")
+    target.run("INSERT INTO db.elsewhere (stream, source) VALUES ('metrics', 's')")
+    with pytest.raises(StoreError):
+        target.store.insert("landing_metrics", container(batch, batch.records), "t", fence(batch))
+    assert set(find_poison(target.store, batch)) == {(1, 300)}
 
 
 def test_bytes_behind_a_record_are_not_passed_over(target: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runtide_consumers import partitions
+from runtide_consumers._errors import SourceError
 from runtide_consumers.batch import Batch, container
 from runtide_consumers.intents import MAX_SPAN, Intent
 from runtide_consumers.partitions import FULL_BYTES, Message, Partition, intent_of
@@ -115,6 +116,49 @@ def test_a_record_of_an_unknown_schema_waits_and_then_goes_to_the_dead_letters(m
     assert again is not None
     assert again.token == late.token
     assert seqs(again) == [2]
+
+
+def test_a_gap_longer_than_a_batch_is_passed_over() -> None:
+    """Retention was faster than the consumer, or the group is new and the topic is not."""
+    one = Partition("metrics", "topic", 3, 100, None, SCHEMAS.get)
+    for number in range(2):
+        one.add(Message(100 + 5 * MAX_SPAN + number, LATER, record(number)))
+    batch = one.build()
+    assert batch is not None
+    assert seqs(batch) == [0, 1]
+    assert one.position == batch.ranges[0].first == 100 + 5 * MAX_SPAN
+    one.done(batch.ranges[0].next)
+    assert one.bytes == 0
+
+
+def test_what_is_before_a_schema_that_nobody_can_be_asked_for_goes_on() -> None:
+    """It is a batch of its own; only then the partition waits, and it says why."""
+
+    def ask(prefix: bytes) -> str | None:
+        if prefix == CONFLUENT:
+            raise SourceError("the registry is away")
+        return SCHEMAS.get(prefix)
+
+    values = [record(0), CONFLUENT + record(1)[10:], record(2)]
+    one = Partition("metrics", "topic", 3, 100, None, ask)
+    for number, value in enumerate(values):
+        one.add(Message(100 + number, LATER, value))
+    first = one.build()
+    assert first is not None and seqs(first) == [0]
+    one.done(first.ranges[0].next)
+    with pytest.raises(SourceError):
+        one.build()
+
+
+def test_a_batch_that_takes_long_to_sort_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of questions to a registry must not keep the group waiting; every message comes in some batch."""
+    monkeypatch.setattr(partitions, "_LONGEST_BUILD", -1.0)
+    one = partition([record(seq) for seq in range(5)])
+    found = []
+    while batch := one.build():
+        found.append(seqs(batch))
+        one.done(batch.ranges[0].next)
+    assert found == [[seq] for seq in range(5)]
 
 
 def test_a_rebuilt_batch_waits_for_its_schema_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What every source of batches promises, for a spool folder and for Kafka."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,8 +10,10 @@ from typing import Any, Protocol
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from runtide_consumers import kafka as kafka_source
+from runtide_consumers import partitions
 from runtide_consumers._errors import Fenced
 from runtide_consumers.batch import Batch, container, fence
 from runtide_consumers.kafka import KafkaSource, topic_id
@@ -22,7 +25,7 @@ from runtide_consumers.spool import SpoolSource
 from runtide_consumers.telemetry import Telemetry
 from runtide_consumers.topics import Wishes, make_topics
 from runtide_consumers.writers import Spool
-from runtide_schemas import STREAMS, Kafka, encode
+from runtide_schemas import STREAMS, Kafka, Stream, encode
 from runtide_schemas.registry import Registry, frame
 
 METRICS = STREAMS["metrics"]
@@ -68,23 +71,27 @@ class OnSpool:
 
 
 class OnKafka:
-    def __init__(self, kafka: Kafka, store: Any) -> None:
+    def __init__(self, kafka: Kafka, store: Any, partitions: int = 1) -> None:
         self.kafka = kafka
         self.source: KafkaSource | None = None
         self._store = store
         self._producer = Producer(kafka.client)
-        make_topics(kafka, Wishes(partitions=1))
+        make_topics(kafka, Wishes(partitions=partitions))
         migrate(store)
 
-    def write(self, *payloads: bytes) -> None:
+    def write(self, *payloads: bytes, partition: int = 0) -> None:
         for payload in payloads:
-            self._producer.produce(self.kafka.topic("metrics"), payload, b"key", 0)
+            self._producer.produce(self.kafka.topic("metrics"), payload, b"key", partition)
         self._producer.flush()
+
+    def join(self) -> KafkaSource:
+        """One more source."""
+        retry = Retry(threading.Event(), lambda: None)
+        return KafkaSource(self.kafka, "metrics", self._store, retry, Telemetry())
 
     def open(self) -> KafkaSource:
         self.close()
-        retry = Retry(threading.Event(), lambda: None)
-        self.source = KafkaSource(self.kafka, "metrics", self._store, retry, Telemetry())
+        self.source = self.join()
         return self.source
 
     def close(self) -> None:
@@ -308,6 +315,160 @@ def test_records_with_a_registrys_number_wait_for_the_registry(
     source.intend(batch)
     source.commit(batch)
     assert source.poll() is None
+
+
+def test_a_schema_of_another_kind_is_no_schema(on_kafka: OnKafka, take: Any, monkeypatch: Any) -> None:
+    """A message with the number of a Protobuf schema, as from another team's serialiser, is a dead letter."""
+    schemas = {7: 'syntax = "proto3"; message Metrics {}', 8: "[" * 100_000, 9: '{"type": "enum", "name": "Metrics"}'}
+    monkeypatch.setattr(partitions, "PATIENCE", 0.0)
+    monkeypatch.setattr(Registry, "schema", lambda self, number: schemas[number])
+    on_kafka.kafka = replace(on_kafka.kafka, registry="http://nowhere.invalid")
+    source = on_kafka.open()
+    on_kafka.write(*(frame(number, good(1)[10:]) for number in schemas), good(0))
+    batch = take(source)
+    assert (seqs(batch), [reject.offset for reject in batch.rejects]) == ([0], [0, 1, 2])
+
+
+def test_announcements_that_are_none_do_no_harm(on_kafka: OnKafka, take: Any, monkeypatch: Any) -> None:
+    """Whatever somebody wrote to the topic of the schemas; a record that it seems to stand for is a dead letter."""
+    monkeypatch.setattr(partitions, "PATIENCE", 0.0)
+    enum = Stream("metrics", '{"type": "enum", "name": "Metrics", "symbols": ["A"]}')
+    deep = b'{"stream": "metrics", "schema": ' + b"[" * 100_000
+    for value in (b"", b"noise", deep, json.dumps({"stream": "metrics", "schema": enum.schema_json}).encode()):
+        on_kafka._producer.produce(on_kafka.kafka.topic("schemas"), value, b"key", 0)
+    source = on_kafka.open()
+    on_kafka.write(enum.prefix + good(1)[10:], good(0))
+    batch = take(source)
+    assert (seqs(batch), len(batch.rejects)) == ([0], 1)
+    container(batch, batch.records)
+
+
+def test_an_empty_topic_of_schemas_is_read_to_its_end(on_kafka: OnKafka, take: Any, monkeypatch: Any) -> None:
+    """Nobody has announced anything: what is unknown is a dead letter after a while, and holds nothing up."""
+    monkeypatch.setattr(partitions, "PATIENCE", 0.0)
+    admin = AdminClient(on_kafka.kafka.client)
+    for done in admin.create_topics([NewTopic(on_kafka.kafka.topic("empty"), 1, 1)]).values():
+        done.result()
+    monkeypatch.setattr("runtide_consumers.announced.SCHEMAS", "empty")
+    source = on_kafka.open()
+    on_kafka.write(b"\xc3\x01" + b"\x09" * 8 + good(1)[10:], good(0))
+    batch = take(source)
+    assert (seqs(batch), len(batch.rejects)) == ([0], 1)
+
+
+def test_a_client_that_cannot_send_dead_letters_goes_on(
+    on_kafka: OnKafka, take: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A property meant for other clients does not fit the producer: it is said, and the table has them."""
+    on_kafka.kafka = replace(on_kafka.kafka, properties={"acks": "1"})
+    source = on_kafka.open()
+    on_kafka.write(b"noise")
+    batch = take(source)
+    source.intend(batch)
+    source.commit(batch)
+    assert "takes no dead letters" in caplog.text
+
+
+def test_messages_that_are_gone_are_told_and_passed_over(
+    on_kafka: OnKafka, take: Any, until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Retention overtakes a consumer that runs: it begins at what is there, as it would after a start."""
+    source = on_kafka.open()
+    on_kafka.write(good(0))
+    batch = take(source)
+    source.intend(batch)
+    source.commit(batch)
+    source._consumer.pause([TopicPartition(on_kafka.kafka.topic("metrics"), 0)])
+    on_kafka.write(*(good(seq) for seq in range(1, 8)))
+    gone = TopicPartition(on_kafka.kafka.topic("metrics"), 0, 5)
+    admin = AdminClient(on_kafka.kafka.client)
+    for done in admin.delete_records([gone]).values():
+        done.result()
+    source._consumer.resume([gone])
+    assert seqs(take(source)) == [5, 6, 7]
+    assert "messages 1 to 4 of partition 0 are gone" in caplog.text
+    on_kafka.write(good(8))
+    until(lambda: (batch := source.poll()) and seqs(batch) == [5, 6, 7, 8], "it goes on")
+
+
+def wait_for_partitions(until: Any, wanted: dict[int, KafkaSource], *idle: KafkaSource) -> None:
+    """Until each of the partitions is with that source and with no other."""
+
+    def settled() -> bool:
+        sources = {*wanted.values(), *idle}
+        for one in sources:
+            one.poll()
+        return all(sorted(one._partitions) == [n for n, owner in wanted.items() if owner is one] for one in sources)
+
+    until(settled, "the partitions are where they should be")
+
+
+def test_a_partition_that_comes_back_is_read(
+    kafka: Any, target: Any, take: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paused when it went away, which the client remembers."""
+    monkeypatch.setattr(kafka_source, "AGE", 0.0)
+    monkeypatch.setattr(kafka_source, "_HELD_BYTES", 10)
+    suite = OnKafka(kafka.fresh(), target.store, partitions=2)
+    first = suite.open()
+    wait_for_partitions(until, {0: first, 1: first})
+    suite.write(good(0), partition=0)
+    suite.write(good(1), partition=1)
+
+    def both_are_paused() -> bool:
+        first._fetch()
+        return first._paused == {0, 1}
+
+    until(both_are_paused, "both are full")
+    second = suite.join()
+    second_has: list[int] = []
+
+    def one_went() -> bool:
+        first._fetch()
+        second._fetch()
+        second_has[:] = second._partitions
+        return len(first._partitions) == len(second_has) == 1
+
+    until(one_went, "one went to the other")
+    for number in list(first._partitions):
+        batch = take(first)
+        first.intend(batch)
+        first.commit(batch)
+        assert batch.ranges[0].partition == number
+    first._fetch()
+    assert first._paused == set()
+    second.close()
+    until(lambda: (first._fetch(), len(first._partitions) == 2)[1], "it came back")
+    back = take(first)
+    assert [part.partition for part in back.ranges] == second_has
+    suite.close()
+
+
+def test_a_partition_that_waits_does_not_stop_the_others(
+    kafka: Any, target: Any, take: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can be asked for the schema of its first record, and what it holds is all that may be held."""
+    monkeypatch.setattr(kafka_source, "AGE", 0.0)
+    monkeypatch.setattr(kafka_source, "_HELD_BYTES", 50_000)
+    cluster = replace(kafka.fresh(), registry="http://127.0.0.1:9")
+    suite = OnKafka(cluster, target.store, partitions=2)
+    source = suite.open()
+    suite.write(*[frame(7, good(0)[10:] + bytes(1000))] * 100, partition=1)
+
+    def is_paused() -> bool:
+        assert source.poll() is None
+        return source._paused == {1}
+
+    until(is_paused, "it is full")
+    assert "waits for a schema" in caplog.text
+    assert source._partitions[1].bytes < 50_000 + 200_000
+    for seq in range(3):
+        suite.write(good(seq), partition=0)
+        batch = take(source)
+        assert (seqs(batch), batch.ranges[0].partition) == ([seq], 0)
+        source.intend(batch)
+        source.commit(batch)
+    suite.close()
 
 
 def test_a_broker_that_goes_away_is_said_once_and_seen_from_outside(

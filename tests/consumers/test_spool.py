@@ -318,6 +318,67 @@ def test_a_busy_writer_does_not_starve_the_others(writer: Make, spool: Path, pos
     assert set(served) == {1, 2, 3}
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_writers_with_entries_of_one_size_take_turns(
+    writer: Make, spool: Path, positions: Positions, count: int
+) -> None:
+    """Whose next entry does not fit begins the next batch, however many there are."""
+    payload = encode(METRICS, {**_record(0), "keys": ["k" * 3_000_000]})
+    writers = [writer() for _ in range(count)]
+    for one in writers:
+        for _ in range(count):
+            one.append(payload)
+    source = source_of(spool, positions, age=0)
+    served: list[int] = []
+    for _ in range(count):
+        batch = source.poll()
+        assert batch is not None
+        source.commit(batch)
+        served += [r.partition for r in batch.ranges]
+    assert set(served) == {one.writer for one in writers}
+
+
+def test_a_writer_of_another_schema_takes_its_turn(writer: Make, spool: Path, positions: Positions) -> None:
+    """One that never stops has the lower id: a batch has one schema, and the other's comes next."""
+    schema = json.loads(METRICS.schema_json)
+    schema["fields"].insert(6, {"name": "extra", "type": "string", "default": ""})
+    other = type(METRICS)("metrics", json.dumps(schema))
+    busy, old = writer(), writer()
+    old.rotate(header=encode_header(other))
+    old.append(encode(other, {**_record(0), "extra": "x"}))
+    source = source_of(spool, positions, age=0)
+    served = []
+    for _ in range(2):
+        busy.log(1)
+        batch = source.poll()
+        assert batch is not None
+        source.commit(batch)
+        served += [record.partition for record in batch.records]
+    assert served == [busy.writer, old.writer]
+
+
+def test_a_schema_that_becomes_known_changes_no_batch(writer: Make, spool: Path, positions: Positions) -> None:
+    """A record was left out for its schema; a later version knows it, and makes the same batch of the intent."""
+    schema = json.loads(METRICS.schema_json)
+    schema["fields"].insert(6, {"name": "extra", "type": "string", "default": ""})
+    other = type(METRICS)("metrics", json.dumps(schema))
+    one = writer()
+    one.append(encode(other, {**_record(0), "extra": "x"}))
+    one.seq = 1
+    one.log(3)
+    batch = source_of(spool, positions, age=0).poll()
+    assert batch is not None
+    assert ([r.seq for r in batch.records], len(batch.rejects)) == ([1, 2, 3], 1)
+    source_of(spool, positions).intend(batch)
+    later = source_of(spool, positions)
+    known = later._schema
+    later._schema = lambda prefix, segment: other.schema_json if prefix == other.prefix else known(prefix, segment)
+    again = later.poll()
+    assert again is not None
+    assert (again.rebuilt, again.token, again.records) == (True, batch.token, batch.records)
+    assert [r.offset for r in again.rejects] == [r.offset for r in batch.rejects]
+
+
 def test_batches_are_cut_where_the_schema_changes(writer: Make, reading: Any, positions: Positions) -> None:
     """Records of an older schema, named by the segment's header, never share a batch with others; none is lost."""
     schema = json.loads(METRICS.schema_json)

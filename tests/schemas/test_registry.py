@@ -1,6 +1,8 @@
 """The client of a schema registry, against one that speaks Confluent's protocol."""
 
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -51,6 +53,23 @@ def test_an_unknown_number_is_told_from_a_refusal(start_registry: Callable[..., 
     with pytest.raises(RegistryError, match="401") as refused:
         Registry(running.url.replace("word", "guess")).register("t", SCHEMA)
     assert "guess" not in str(refused.value) and "me:" not in str(refused.value)
+
+
+def test_a_404_of_somebody_else_is_no_word_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy has it while the registry starts: the schema may be there all the same."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(RegistryError, match="404") as error:
+            Registry(f"http://127.0.0.1:{server.server_address[1]}").schema(1)
+    assert not isinstance(error.value, UnknownSchemaError)
 
 
 def test_something_else_at_that_address_is_said(store: Any) -> None:
