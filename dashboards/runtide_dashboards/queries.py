@@ -194,8 +194,11 @@ def find_series(runs: Sequence[str], keys: Sequence[str]) -> list[Series]:
     SELECT
         run_id AS run, key, rank, toInt64(count() OVER (PARTITION BY run_id, key)) AS ranks,
         toInt64(sum(s.count)) AS count, min(s.first_step) AS first_step, max(s.last_step) AS last_step,
-        max(s.last_time) AS last_time, 
-        toBool(min(s.ordered) = 1 AND length(groupUniqArrayArray(s.writers)) = 1) AS plain
+        max(s.last_time) AS last_time,
+        toBool(
+            min(s.ordered) = 1 AND length(groupUniqArrayArray(s.writers)) = 1
+            AND run_id NOT IN (SELECT run_id FROM run_rewinds)
+        ) AS plain
     FROM metric_summary_state AS s
     WHERE run_id IN {runs:Array(String)} AND key IN {keys:Array(String)}
     GROUP BY run_id, key, rank
