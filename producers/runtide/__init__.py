@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runtide import _api
-from runtide._api import Settings, define_metric, finish, init, log
+from runtide._alerts import AlertLevel
+from runtide._api import Settings, alert, define_metric, finish, init, log, mark_preempting
 from runtide._errors import ConfigError, Error, QueryError, SettingsError, UsageError
 from runtide._login import login
 from runtide._run import Run
 from runtide._sql import sql
 
 __all__ = [
+    "AlertLevel",
     "ConfigError",
     "Error",
     "QueryError",
@@ -19,12 +21,14 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UsageError",
+    "alert",
     "config",
     "define_metric",
     "finish",
     "init",
     "log",
     "login",
+    "mark_preempting",
     "run",
     "sql",
     "summary",

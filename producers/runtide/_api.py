@@ -7,12 +7,20 @@ from typing import Any, NoReturn
 
 from runtide import _hooks
 from runtide._config import Config, _plain
-from runtide._errors import Error
+from runtide._definitions import Metric
+from runtide._errors import Error, SettingsError, UsageError
+from runtide._notebook import in_notebook
 from runtide._outbox import whereto
 from runtide._report import say, warn
 from runtide._run import Run
 from runtide._settings import resolve
 from runtide._summary import Summary
+
+_REINITS = ("return_previous", "finish_previous", "create_new")
+# The order of wandb 0.31.
+_POSITIONAL = ("entity", "project", "dir", "id", "name", "notes", "tags", "config")
+# What W&B's init takes and what makes no difference here.
+_QUIET = frozenset(("anonymous", "force", "save_code"))
 
 
 class Current:
@@ -55,7 +63,7 @@ def summary() -> Summary | _Missing:
 
 
 def init(
-    *,
+    *positional: Any,
     project: str | None = None,
     config: Any = None,
     name: str | None = None,
@@ -69,6 +77,9 @@ def init(
     dir: Any = None,
     reinit: bool | str | None = None,
     resume: bool | str | None = None,
+    resume_from: str | None = None,
+    fork_from: str | None = None,
+    allow_val_change: bool | None = None,
     config_exclude_keys: Any = None,
     config_include_keys: Any = None,
     settings: Any = None,
@@ -76,22 +87,31 @@ def init(
 ) -> Run:
     """Begin a run. Needs no server, and does not fail because of a disk.
 
+    Processes that torchrun, Slurm, MPI or Ray started as one job log to one run, each with its rank, unless an id is
+    given.
+
     Args:
+        positional: What W&B takes by position (entity, project, dir, id, name, notes, tags, config); with a warning.
         project: Project that the run belongs to (default: RUNTIDE_PROJECT, else uncategorized).
-        config: Configuration: a mapping, an argparse.Namespace or a dataclass.
+        config: Configuration: a mapping, a dataclass, flags of argparse or absl, or the path of a YAML file.
         name: Display name (default: two random words).
         entity: Team or person (default: RUNTIDE_ENTITY, else default).
         id: Id of the run. One that this node knows is continued by a new attempt, from its last step.
         notes: Free text.
-        tags: Short texts to find the run by.
+        tags: Short texts to find the run by. Of a run that goes on, they replace the old ones.
         group: Group that the run belongs to.
         job_type: Kind of job, such as train or eval.
-        mode: online for what is configured (RUNTIDE_KAFKA, else RUNTIDE_URL or `runtide login`, else the spool),
-            offline for the spool, disabled to store nothing.
+        mode: online (and shared) for what is configured (RUNTIDE_KAFKA, else RUNTIDE_URL or `runtide login`, else the
+            spool), offline for the spool, disabled to store nothing.
         dir: Not used: everything is in RUNTIDE_DIR.
-        reinit: When there is a run already: None for that one, True or finish_previous to finish it,
-            create_new to leave it alone.
-        resume: allow, must (known or not: see id) or never.
+        reinit: When there is a run already: return_previous (default, or False) for that one, finish_previous
+            (default in notebooks, or True) to finish it, create_new to leave it alone.
+        resume: allow: go on with the run `id`, if there is one; must: it has to be there; never: it must not; auto (or
+            True): go on with the last run of this project and folder that did not finish. The store is asked for up to
+            three seconds; without it, this node's own notes count.
+        resume_from: `<run id>?_step=<step>`: go on behind this step; what was logged beyond it no longer counts.
+        fork_from: `<run id>?_step=<step>`: a new run that begins behind this step of another one, with its config.
+        allow_val_change: Allow `config` to change values of a run that goes on (default: yes).
         config_exclude_keys: Names in config that are not stored.
         config_include_keys: Names in config that alone are stored.
         settings: A mapping (or `runtide.Settings`) of more of these arguments.
@@ -100,22 +120,29 @@ def init(
     Raises:
         SettingsError: A setting has a value that cannot be used.
         UsageError: Entity, project or id cannot be part of a path, or resume forbids the run.
+        ConfigError: The config is a file that cannot be read, or would change a value that may not change.
         TypeError: The config cannot be stored.
     """
+    arguments = {
+        "project": project, "name": name, "entity": entity, "id": id, "notes": notes, "tags": tags, "group": group,
+        "job_type": job_type, "mode": mode, "dir": dir, "resume": resume, "resume_from": resume_from,
+        "fork_from": fork_from, "reinit": reinit, "silent": None, "config": config,
+    }  # fmt: skip
+    arguments = _merged(arguments, positional, settings, legacy)
+    config, reinit = arguments.pop("config"), _reinit(arguments.pop("reinit"))
     previous = _open_run()
-    if previous and reinit in (True, "finish_previous"):
+    if previous and reinit == "finish_previous":
         finish()
-    elif previous and reinit != "create_new":
+    elif previous and reinit == "return_previous":
         if config is not None:
             previous.config.update(config, allow_val_change=True)
         return previous
-    arguments = {
-        "project": project, "name": name, "entity": entity, "id": id, "notes": notes, "tags": tags, "group": group,
-        "job_type": job_type, "mode": mode, "dir": dir, "resume": resume, "silent": None,
-    }  # fmt: skip
-    run = Run(resolve(_merged(arguments, settings, legacy)))
+    if config_include_keys and config_exclude_keys:
+        raise UsageError("config_include_keys and config_exclude_keys were given: only one of them can be")
+    run = Run(resolve(arguments))
     if config is not None:
-        run.config.update(_selected(_plain(config), config_exclude_keys, config_include_keys))
+        chosen = _selected(_plain(config), config_exclude_keys, config_include_keys)
+        run.config.update(chosen, allow_val_change=allow_val_change is not False)
     run._start()
     _hooks.watch(run)
     if reinit != "create_new":
@@ -127,13 +154,29 @@ def init(
     return run
 
 
-def _merged(arguments: dict[str, Any], settings: Any, legacy: dict[str, Any]) -> dict[str, Any]:
-    """Arguments, completed from `settings`; what nobody knows is named in a warning."""
+def _reinit(value: Any) -> str:
+    """What happens to a run that there is already."""
+    if value is None or value == "default":
+        return "finish_previous" if in_notebook() else "return_previous"
+    text = {True: "finish_previous", False: "return_previous"}.get(value, value) if isinstance(value, bool) else value
+    if text not in _REINITS:
+        raise SettingsError(f"reinit={value!r}: give True, False, {', '.join(_REINITS)}")
+    return str(text)
+
+
+def _merged(arguments: dict[str, Any], positional: tuple[Any, ...], settings: Any, legacy: Any) -> dict[str, Any]:
+    """Arguments, completed from what was given by position and in `settings`; what nobody knows gets a warning."""
+    if positional:
+        names = ", ".join(_POSITIONAL[: len(positional)])
+        warn(
+            "positional", f"init() was given arguments by position, taken as {names}: W&B changed that order, name them"
+        )
     more = dict(settings) if isinstance(settings, Mapping) else vars(settings) if hasattr(settings, "__dict__") else {}
     more = {key.removeprefix("run_"): value for key, value in more.items() if value is not None}
-    ignored = sorted(set(legacy) | (set(more) - set(arguments)))
+    ignored = sorted((set(legacy) | (set(more) - set(arguments))) - _QUIET)
     if ignored:
         warn("ignored " + ",".join(ignored), f"init() ignores {', '.join(ignored)}")
+    more |= dict(zip(_POSITIONAL, positional, strict=False))
     return {key: more.get(key) if value is None else value for key, value in arguments.items()}
 
 
@@ -164,15 +207,37 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
         run.finish(exit_code)
 
 
-def define_metric(name: str, *arguments: Any, **options: Any) -> None:
+def define_metric(name: str, *arguments: Any, **options: Any) -> Metric:
     """Declare how a metric of the current run is drawn and summarised: see `Run.define_metric`.
 
     Raises:
         Error: There is no current run.
     """
+    return _current("define_metric").define_metric(name, *arguments, **options)
+
+
+def alert(title: str, text: str = "", level: Any = None, wait_duration: Any = None) -> None:
+    """Tell a person something about the current run: see `Run.alert`.
+
+    Raises:
+        Error: There is no current run.
+    """
+    _current("alert").alert(title, text, level, wait_duration)
+
+
+def mark_preempting() -> None:
+    """Say that the machine of the current run is about to be taken away: see `Run.mark_preempting`.
+
+    Raises:
+        Error: There is no current run.
+    """
+    _current("mark_preempting").mark_preempting()
+
+
+def _current(name: str) -> Run:
     if current.run is None:
-        raise _before_init("define_metric")
-    current.run.define_metric(name, *arguments, **options)
+        raise _before_init(name)
+    return current.run
 
 
 def _before_init(name: str) -> Error:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from operator import index
 from typing import Any
 
+from runtide._definitions import Axes
 from runtide._errors import UsageError
 from runtide._frames import Entry, Shape
 from runtide._report import warn
@@ -34,10 +35,12 @@ class Buffer:
         step: Step of the first call that names none.
         room: Points that may wait.
         summary: Told of every entry before the entry is handed on.
+        strict: Drop what is logged below the current step.
         shared: One lock for both uses: without a sender, log() itself brings the summary up to date.
     """
 
     __slots__ = (
+        "_axes",
         "_dropped",
         "_entries",
         "_extra",
@@ -51,12 +54,15 @@ class Buffer:
         "_shapes",
         "_shared",
         "_step",
+        "_strict",
+        "_summary",
         "_trouble",
-        "summary",
     )
 
-    def __init__(self, step: int, room: int, summary: Summary, shared: bool) -> None:
-        self.summary = summary
+    def __init__(self, step: int, room: int, summary: Summary, shared: bool, strict: bool = False) -> None:
+        self._summary = summary
+        self._axes = Axes()
+        self._strict = strict
         self._shared = shared
         self._step = step
         self._points = room
@@ -77,7 +83,7 @@ class Buffer:
         self._trouble = "memory_full"
         # Without room the next call of log() takes the slow way, which makes room or says why there is none.
         self._room = -1
-        self.summary._attach(self._fold, self._collect)
+        self._summary._attach(self._fold, self._collect)
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
@@ -126,15 +132,18 @@ class Buffer:
                     self._step = step + 1
             elif step > current:
                 self._step = step + 1 if commit else step
-            elif step == current and commit:
-                self._step = step + 1
+            elif step == current:
+                if commit:
+                    self._step = step + 1
+            elif self._strict:
+                room = min(room, -1)
             if room >= 0 and values:
                 self._room = room
                 self._entries.append((shape, step, moment, values))
                 if extra:
                     self._extra += extra
         if room < 0:
-            self._drop(self._trouble, len(values))
+            self._drop("late_step" if self._strict and step < current else self._trouble, len(values))
 
     def _prepare(self, data: Mapping[str, Any]) -> tuple[Shape, tuple[Any, ...], int, int]:
         """Check and convert what the fast path cannot take, or has not seen before; also says what room texts take."""
@@ -182,12 +191,24 @@ class Buffer:
                 entries, self._entries = self._entries, []
                 extra, self._extra = self._extra, 0
             if entries:
+                entries = self._complete(entries)
                 self._ready.append((entries, extra))
                 try:
-                    self.summary._fold(entries)
+                    self._summary._fold(entries)
                 except Exception as error:  # reading the summary must not fail for it, and nothing be lost
                     warn("summary", f"the summary misses what was logged: {type(error).__name__}: {error}")
         return moment
+
+    def _complete(self, entries: list[Entry]) -> list[Entry]:
+        """Add the x values that define_metric asked for; they take room like any other."""
+        try:
+            filled = self._axes.fill(entries)
+        except Exception as error:  # what was logged must not be lost for it
+            warn("axes", f"x values could not be added to what was logged: {type(error).__name__}: {error}")
+            return entries
+        if added := sum([len(entry[3]) for entry in filled]) - sum([len(entry[3]) for entry in entries]):
+            self._release(-added)
+        return filled
 
     def _release(self, points: int) -> None:
         with self._lock:
@@ -197,6 +218,8 @@ class Buffer:
 
 def _checked(step: Any) -> int:
     try:
+        if isinstance(step, bool):
+            raise TypeError
         number = index(step)
     except TypeError:
         raise TypeError(f"step={step!r} is of type {type(step).__name__}: give a whole number") from None

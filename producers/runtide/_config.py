@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
@@ -17,20 +16,23 @@ class Config:
 
     Args:
         changed: Called after every change.
+        free: Values may change without being asked, as in a notebook.
     """
 
     _values: dict[str, Any]
+    _free: bool
     _changed: Callable[[], None]
 
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, changed: Callable[[], None] = lambda: None, free: bool = False) -> None:
         object.__setattr__(self, "_values", {})
+        object.__setattr__(self, "_free", free)
         object.__setattr__(self, "_changed", changed)
 
     def update(self, values: Any, allow_val_change: bool | None = None) -> None:
         """Set several values.
 
         Args:
-            values: A mapping, an argparse.Namespace or a dataclass.
+            values: A mapping, a dataclass, flags of argparse or absl, an object with attributes, or a YAML file's path.
             allow_val_change: Allow other values than those that are there.
 
         Raises:
@@ -39,7 +41,7 @@ class Config:
         """
         new = _plain(values)
         for key, value in new.items():
-            if not allow_val_change and key in self._values and self._values[key] != value:
+            if not (self._free or allow_val_change) and key in self._values and self._values[key] != value:
                 raise ConfigError(
                     f"config.{key} would change from {self._values[key]!r} to {value!r}: "
                     "pass allow_val_change=True to config.update() if that is meant"
@@ -57,12 +59,12 @@ class Config:
         return self._values.get(key, default)
 
     def keys(self) -> KeysView[str]:
-        """Names."""
-        return self._values.keys()
+        """Names, but for those that begin with an underscore."""
+        return {key: value for key, value in self._values.items() if not key.startswith("_")}.keys()
 
     def items(self) -> ItemsView[str, Any]:
-        """Names and values."""
-        return self._values.items()
+        """Names and values, but for names that begin with an underscore."""
+        return {key: value for key, value in self._values.items() if not key.startswith("_")}.items()
 
     def as_dict(self) -> dict[str, Any]:
         """A copy as a dict."""
@@ -97,15 +99,41 @@ class Config:
 
 
 def _plain(values: Any) -> dict[str, Any]:
+    if isinstance(values, str):
+        values = _from_yaml(values)
     if isinstance(values, Config):
         return values.as_dict()
-    if isinstance(values, argparse.Namespace):
-        values = vars(values)
-    elif dataclasses.is_dataclass(values) and not isinstance(values, type):
+    if dataclasses.is_dataclass(values) and not isinstance(values, type):
         values = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
+    elif hasattr(values, "flag_values_dict"):  # absl
+        values = values.flag_values_dict()
+    elif not isinstance(values, Mapping) and hasattr(values, "__dict__"):
+        values = vars(values)
     if not isinstance(values, Mapping):
-        raise TypeError(f"config takes a dictionary, an argparse.Namespace or a dataclass, not {type(values).__name__}")
+        raise TypeError(f"config takes a dictionary, flags, a dataclass or a file, not {type(values).__name__}")
     return {_name(key): _value(_name(key), value) for key, value in values.items()}
+
+
+def _from_yaml(path: str) -> Any:
+    """What a YAML file says; W&B's own files say `{key: {value: ...}}`."""
+    try:
+        import yaml
+    except ImportError:
+        raise ConfigError(f"config={path!r} is a YAML file, and PyYAML is missing: pip install pyyaml") from None
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.safe_load(file) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"config={path!r} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"config={path!r} holds no names and values")
+    return {
+        key: value["value"]
+        if isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}
+        else value
+        for key, value in values.items()
+        if key not in ("wandb_version", "_wandb")
+    }
 
 
 def _name(key: object) -> str:
@@ -114,9 +142,9 @@ def _name(key: object) -> str:
 
 def _value(key: str, value: Any) -> Any:
     try:
-        return _without_nan(plain_value(value.as_dict() if isinstance(value, Config) else value))
-    except (TypeError, RecursionError) as error:
-        raise TypeError(f"config.{key} cannot be stored: {error}") from None
+        return _without_nan(plain_value(value.as_dict() if isinstance(value, Config) else value, str))
+    except RecursionError:
+        raise TypeError(f"config.{key} cannot be stored: it is nested too deeply or contains itself") from None
 
 
 def _without_nan(value: Any) -> Any:

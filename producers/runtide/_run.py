@@ -7,28 +7,32 @@ import json
 import multiprocessing.util
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from runtide import _environment, _names
-from runtide._attempts import last_attempt
-from runtide._buffer import Buffer
+from runtide._alerts import Alerts
+from runtide._attempts import Attempt
 from runtide._config import Config
-from runtide._errors import Error, UsageError
+from runtide._definitions import Metric, checked, merged, rule
+from runtide._facts import Facts
+from runtide._notebook import in_notebook
 from runtide._outbox import open_transport
 from runtide._report import say, warn
+from runtide._resume import ask_about, look_back
 from runtide._sender import End, Sender
-from runtide._settings import Settings
+from runtide._settings import Settings, unfinished
 from runtide._summary import Summary
 from runtide._transport import Transport
-from runtide._values import to_json, utf8
+from runtide._values import to_json
 
 _DISABLED_ROOM = 10_000
 _ENVIRONMENT_TIMEOUT = 1.0
 
 
-class Run(Buffer):
+class Run(Facts):
     """One training execution. Made by `runtide.init()`; all methods may be called from any thread.
 
     Args:
@@ -37,22 +41,15 @@ class Run(Buffer):
     """
 
     __slots__ = (
+        "_alerts",
         "_attempt",
         "_child",
         "_definitions",
         "_environment",
-        "_id",
-        "_name",
-        "_notes",
-        "_path",
+        "_preempting",
         "_sender",
-        "_settings",
         "_surroundings",
-        "_tags",
         "_transport",
-        "_version",
-        "config",
-        "start_time",
     )
 
     def __init__(
@@ -63,39 +60,50 @@ class Run(Buffer):
         disabled = settings.mode == "disabled"
         self._id = settings.id or ("dummy-" if disabled else "") + _names.run_id()
         self._path = f"{settings.entity}/{settings.project}/{self._id}"
-        self._name = settings.name or (self._id if disabled else _names.run_name(self._path))
-        self._notes = settings.notes
-        self._tags = settings.tags
-        self._definitions: dict[str, dict[str, Any]] = {}
+        self._alerts = Alerts()
+        self._preempting = False
         self._environment: dict[str, Any] = {}
         self._version = 1
         self._child = False
         self._sender: Sender | None = None
         self._surroundings: threading.Thread | None = None
         self.start_time = time.time()
-        self._attempt, step = self._follow(disabled)
-        self.config = Config(self._changed)
-        super().__init__(step, _DISABLED_ROOM if disabled else settings.memory_max_points, Summary(), shared=disabled)
+        past = None if disabled else look_back(settings, self._path)
+        told = past.told if past else {}
+        self._resumed = past is not None
+        self._name = settings.name or told.get("name") or (self._id if disabled else _names.run_name(self._path))
+        self._notes = settings.notes or told.get("notes", "")
+        self._tags = settings.tags or tuple(told.get("tags", ()))
+        self._definitions: dict[str, dict[str, Any]] = _object(told.get("definitions"))
+        self._attempt, step = self._begin(past)
+        self.starting_step = step
+        room = _DISABLED_ROOM if disabled else settings.memory_max_points
+        super().__init__(step, room, Summary(), shared=disabled, strict=settings.strict_steps)
+        self._config = Config(self._changed, free=in_notebook())
+        self._config.update(_object(told.get("config") or self._inherited()))
+        if past and settings.rewind is None:
+            self._summary._restore(past.summary)
+        self._declare(self._definitions)
 
-    def _follow(self, disabled: bool) -> tuple[int, int]:
-        """Start of this attempt, beyond all that this node has seen for the run, and its first step."""
+    def _begin(self, past: Attempt | None) -> tuple[int, int]:
+        """Start of this attempt, beyond all that are known of the run, and its first step."""
         now = time.time_ns() // 1000
-        settings = self._settings
-        earlier = None
-        if settings.id and not disabled:  # a new id has no earlier attempts: no look at the disk
-            earlier = last_attempt(settings.home, self._path, settings.rank)
-        if earlier is None:
-            if settings.resume == "must":
-                warn("resume", f"resume='must': this node knows nothing of {self._path}; it begins at step 0")
-            return now, 0
-        if settings.resume == "never":
-            raise UsageError(f"resume='never', but the run {self._path} exists: give another id")
-        return max(now, earlier.attempt + 1), earlier.step
+        last = self._settings.rewind if self._settings.rewind is not None else self._settings.parent_step
+        step = last + 1 if last is not None else past.step if past else 0
+        return max(now, past.attempt + 1) if past else now, step
+
+    def _inherited(self) -> Any:
+        """The config of the run that this one is forked from, as far as it is known."""
+        parent = ask_about(self._settings, self._settings.parent) if self._settings.parent else None
+        return parent.told.get("config") if parent else None
 
     def _start(self) -> None:
         """Begin to send; the description of the surroundings follows when it is known."""
         with self._lock:
             self._arm()
+        if self._settings.resume == "auto":
+            with suppress(OSError):
+                unfinished(self._settings.home, f"{self.entity}/{self.project}").begin(self._id)
         if not self.disabled:
             self._surroundings = threading.Thread(
                 target=self._look_around, args=(_environment.folder(),), name="runtide-environment", daemon=True
@@ -104,7 +112,7 @@ class Run(Buffer):
 
     def _look_around(self, folder: str) -> None:
         self._environment = _environment.capture(folder)
-        self._changed()
+        self._version += 1
 
     def _arm(self) -> None:
         if self.disabled:
@@ -128,7 +136,7 @@ class Run(Buffer):
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
         """A run that is pickled into another process logs into the same run there, as a child."""
         settings = dataclasses.replace(self._settings, id=self._id, name=self._name, notes=self._notes, tags=self._tags)
-        return _attach, (settings, self._attempt, self._step, self.config.as_dict())
+        return _attach, (settings, self._attempt, self._step, self._config.as_dict())
 
     def _become_child(self) -> None:
         """Go on in a forked child as a writer of its own, once it logs. What is buffered is the parent's."""
@@ -137,11 +145,10 @@ class Run(Buffer):
         self._sender = self._surroundings = None
         self._child = True
         self._dropped = {}
-        self.summary._take_set()
+        self._alerts = Alerts()
+        self._summary._take_set()
+        self._summary._take_statistics()
         self._clear()
-
-    def _changed(self) -> None:
-        self._version += 1
 
     def _describe(self) -> dict[str, Any]:
         """The description that a `runs` record carries."""
@@ -151,9 +158,11 @@ class Run(Buffer):
             "job_type": self._settings.job_type,
             "notes": self._notes,
             "tags": list(self._tags),
-            "config": to_json(self.config.as_dict()),
+            "config": to_json(self._config.as_dict()),
             "definitions": to_json(self._definitions),
             "environment": to_json(self._environment),
+            "parent": self._settings.parent,
+            "parent_step": self._settings.parent_step,
         }
 
     def flush(self, timeout: float = 10.0) -> bool:
@@ -183,6 +192,9 @@ class Run(Buffer):
         if self._surroundings:
             self._surroundings.join(min(_ENVIRONMENT_TIMEOUT, self._settings.finish_timeout))
         code = min(max(int(exit_code or 0), -(2**31)), 2**31 - 1)
+        if not code and self._settings.resume == "auto":
+            with suppress(OSError):
+                unfinished(self._settings.home, f"{self.entity}/{self.project}").end()
         end = End("failed" if code else "finished", code)
         if self._sender is None:
             self._collect()
@@ -195,45 +207,70 @@ class Run(Buffer):
     def define_metric(
         self,
         name: str,
-        step_metric: str | None = None,
+        step_metric: str | Metric | None = None,
         step_sync: bool | None = None,
         hidden: bool | None = None,
         summary: str | None = None,
         goal: str | None = None,
         overwrite: bool | None = None,
-    ) -> None:
-        """Declare how a metric is drawn and summarised.
-
-        The dashboard draws over steps or time, and keeps what is declared for drawing without using it yet.
+        **legacy: Any,
+    ) -> Metric:
+        """Declare how a metric is drawn and summarised, for what is logged from now on.
 
         Args:
             name: Name of the metric; a `*` at the end stands for any ending.
             step_metric: Metric that is the x axis.
-            step_sync: Kept for the dashboard.
+            step_sync: Store the x axis' last value (0 when there is none) with every call of log() that lacks it
+                (default: yes, where there is a step_metric).
             hidden: Not shown unless asked for.
             summary: Some of min, max, mean, last, first, best, copy, none, separated by commas.
             goal: minimize or maximize: what `best` means.
             overwrite: Forget what was declared for the name before.
+            legacy: What W&B takes besides; ignored with a warning.
 
         Raises:
-            Error: A `*` elsewhere than at the end, or an unknown summary.
-            TypeError: An argument is of the wrong type.
+            Error: A `*` elsewhere than at the end, an unknown summary or goal, or an argument of the wrong type.
         """
-        texts = {"name": name, "step_metric": step_metric, "summary": summary, "goal": goal}
-        for what, text in texts.items():
-            if text is not None and not isinstance(text, str):
-                raise TypeError(f"define_metric({what}={text!r}): give a text")
-        if "*" in name[:-1] or not name:
-            raise Error(f"define_metric({name!r}): a * is possible at the end only, and the name cannot be empty")
-        if summary is not None:
-            best = "best-max" if goal in ("max", "maximize") else "best-min"
-            self.summary._define(
-                name, ",".join(best if part.strip() == "best" else part for part in summary.split(","))
-            )
-        flags = {"step_sync": step_sync, "hidden": hidden}
-        given = {key: value for key, value in (texts | flags).items() if value is not None and key != "name"}
-        before = {} if overwrite else self._definitions.get(name, {})
-        self._definitions = {**self._definitions, name: {**before, **given}}
+        if legacy:
+            warn("define_metric", f"define_metric() ignores {', '.join(sorted(legacy))}")
+        options = {
+            "step_metric": step_metric, "step_sync": step_sync, "hidden": hidden, "summary": summary, "goal": goal,
+        }  # fmt: skip
+        given = checked(name, options)
+        declared = merged({} if overwrite else self._definitions.get(name, {}), given)
+        self._declare({**self._definitions, name: declared})
+        self._changed()
+        return Metric(name, **declared)
+
+    def _declare(self, definitions: dict[str, dict[str, Any]]) -> None:
+        with self._fold:
+            self._collect()
+            self._definitions = definitions
+            self._axes.declare(definitions)
+            self._summary._declare({name: rule(definition) for name, definition in definitions.items()})
+
+    def alert(self, title: str, text: str = "", level: Any = None, wait_duration: Any = None) -> None:
+        """Tell a person something: it goes to the table `alerts`.
+
+        Args:
+            title: What it is about, in a few words.
+            text: The whole message.
+            level: INFO (default), WARN or ERROR, as text or `AlertLevel`.
+            wait_duration: Seconds, or a timedelta, for which alerts with the same title are left out (default: 60).
+
+        Raises:
+            ValueError: An unknown level, or a time that is none.
+        """
+        self._alerts.add(title, text, level, wait_duration, self._step)
+        if self.disabled:
+            self._alerts.waiting.clear()
+        elif self._open:
+            with self._lock:
+                self._arm()
+
+    def mark_preempting(self) -> None:
+        """Say that this machine is about to be taken away: the run's end is then no failure of it."""
+        self._preempting = True
         self._changed()
 
     def __enter__(self) -> Run:
@@ -244,109 +281,18 @@ class Run(Buffer):
     ) -> None:
         self.finish(0 if kind is None else 1)
 
-    @property
-    def id(self) -> str:
-        """Id, unique in the project."""
-        return self._id
 
-    @property
-    def name(self) -> str:
-        """Display name."""
-        return self._name
-
-    @name.setter
-    def name(self, value: str) -> None:
-        self._name = utf8(value)
-        self._changed()
-
-    @property
-    def notes(self) -> str:
-        """Free text."""
-        return self._notes
-
-    @notes.setter
-    def notes(self, value: str) -> None:
-        self._notes = utf8(value)
-        self._changed()
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Tags, in the order given."""
-        return self._tags
-
-    @tags.setter
-    def tags(self, value: Iterable[str]) -> None:
-        self._tags = tuple(utf8(tag) for tag in ([value] if isinstance(value, str) else value))
-        self._changed()
-
-    @property
-    def project(self) -> str:
-        """Project that the run belongs to."""
-        return self._settings.project
-
-    @property
-    def entity(self) -> str:
-        """Team or person that the run belongs to."""
-        return self._settings.entity
-
-    @property
-    def group(self) -> str:
-        """Group that the run belongs to."""
-        return self._settings.group
-
-    @property
-    def job_type(self) -> str:
-        """Kind of job, such as train or eval."""
-        return self._settings.job_type
-
-    @property
-    def path(self) -> str:
-        """The run's name everywhere: entity/project/id."""
-        return self._path
-
-    @property
-    def step(self) -> int:
-        """Step that the next call of log() gets."""
-        return self._step
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Points that had to be dropped so far, by reason."""
-        with self._lock:
-            return dict(self._dropped)
-
-    @property
-    def disabled(self) -> bool:
-        """Nothing leaves this process."""
-        return self._settings.mode == "disabled"
-
-    @property
-    def offline(self) -> bool:
-        """Never: the spool is delivered whenever a consumer runs."""
-        return False
-
-    @property
-    def dir(self) -> str:
-        """A folder for files of the run."""
-        folder = self._settings.home / "files" / self._path
-        folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
-
-    @property
-    def url(self) -> str | None:
-        """Address of the run in the dashboard; None while no dashboard runs on this machine."""
-        try:
-            stack = json.loads((self._settings.home / "stack.json").read_text())
-            return f"{stack['dashboard_url'].rstrip('/')}/compare?r={self._path}"
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-    def __repr__(self) -> str:
-        return f"<runtide.Run {self._path} {self._name!r}>"
+def _object(text: Any) -> dict[str, Any]:
+    """What a JSON text holds; nothing when it is none."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _attach(settings: Settings, attempt: int, step: int, config: dict[str, Any]) -> Run:
-    run = Run(dataclasses.replace(settings, resume=""))
-    run.config.update(config)
+    run = Run(dataclasses.replace(settings, resume="", rewind=None))
+    run.config.update(config, allow_val_change=True)
     run._attempt, run._step, run._child = attempt, step, True
     return run

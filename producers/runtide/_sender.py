@@ -23,15 +23,16 @@ from runtide_schemas import STREAMS, Stream, encode, encode_frame
 if TYPE_CHECKING:
     from runtide._run import Run
 
-_METRICS, _JSON, _RUNS = STREAMS["metrics"], STREAMS["metrics_json"], STREAMS["runs"]
+_METRICS, _JSON, _RUNS, _ALERTS = (STREAMS[name] for name in ("metrics", "metrics_json", "runs", "alerts"))
 # Parsed now and not by the thread: in Python 3.11 a cached_property holds a lock meanwhile, and a child forked in that
 # moment waited for it for ever.
-for _stream in (_METRICS, _JSON, _RUNS):
+for _stream in (_METRICS, _JSON, _RUNS, _ALERTS):
     _ = _stream.schema, _stream.prefix
 _WRITE_BYTES = 4 << 20
 _NOTE_INTERVAL = 1.0
 # Changes of the description and of the summary that are told at once; after so many, one a second.
 _BURST = 20
+_STATISTICS_INTERVAL = 5.0
 # Seconds before finish() gives up: the transport's word on what is left must come first.
 _MARGIN = 0.2
 
@@ -69,6 +70,7 @@ class Sender:
         self._noted = -_NOTE_INTERVAL
         self._noted_step = -1
         self._pending_summary: dict[str, str] = {}
+        self._pending_statistics: dict[str, str] = {}
         self._end: End | None = None
         self._deadline = 0.0
         self._asked = self._answered = 0
@@ -120,9 +122,10 @@ class Sender:
     def _drain(self, end: End | None, asked: bool) -> None:
         with self._run._fold:
             collected = self._run._collect()
-            if telling := self._has_changed() and self._may_tell(asked or end is not None):
+            if telling := self._has_changed(asked or end is not None) and self._may_tell(asked or end is not None):
                 # What may not be told yet stays there: a later call of log() may still undo it.
-                self._pending_summary |= self._run.summary._take_set()
+                self._pending_summary |= self._run._summary._take_set()
+                self._pending_statistics |= self._run._summary._take_statistics()
         try:
             self._push()
             while self._run._ready:
@@ -133,6 +136,7 @@ class Sender:
         if end:
             self._give_up()
         try:
+            self._send_alerts()
             self._events(collected, telling, end)
         except RefusedError as error:
             self._refused(error)
@@ -146,8 +150,12 @@ class Sender:
         if self._child or run._step == self._noted_step or (now - self._noted < _NOTE_INTERVAL and not end):
             return
         self._noted, self._noted_step = now, run._step
+        told = {key: value for key, value in run._describe().items() if key != "environment"}
+        summary = run._summary._texts() if end else {}
         with suppress(OSError):  # the transport has complained already
-            note_attempt(run._settings.home, run.path, run._settings.rank, Attempt(run._attempt, run._step))
+            note_attempt(
+                run._settings.home, run.path, run._settings.rank, Attempt(run._attempt, run._step, told, summary)
+            )
 
     def _push(self) -> None:
         """Hand over the oldest messages, stream by stream, a few megabytes at a time."""
@@ -210,18 +218,32 @@ class Sender:
                 {"event": "finish", "time": time.time_ns() // 1000, "state": end.state, "exit_code": end.exit_code}
             )
 
+    def _send_alerts(self) -> None:
+        waiting = self._run._alerts.waiting
+        while waiting:
+            self._transport.send(_ALERTS, [encode(_ALERTS, self._head(_ALERTS) | waiting[0])])
+            self._numbered[_ALERTS.name] += 1
+            waiting.popleft()
+
     def _tell(self, moment: int, described: bool) -> None:
         version = self._run._version
         event = ("update" if self._described else "start") if described else "heartbeat"
         description = self._run._describe() if described else {}
-        self._event({"event": event, "time": moment, "summary": self._pending_summary, **description})
+        if event == "start" and not self._child:
+            description["rewind"] = self._run._settings.rewind
+        values = {"summary": self._pending_summary, "statistics": self._pending_statistics}
+        self._event({"event": event, "time": moment, **values, **description})
         if described:
             self._described = version
-        self._last_event, self._pending_summary = time.monotonic(), {}
+        self._last_event, self._pending_summary, self._pending_statistics = time.monotonic(), {}, {}
 
-    def _has_changed(self) -> bool:
+    def _has_changed(self, must: bool) -> bool:
         run = self._run
-        return run._version != self._described or bool(run.summary._set or self._pending_summary)
+        if run._version != self._described or run._summary._set or self._pending_summary:
+            return True
+        # Statistics change with every call: they are told now and then.
+        patient = not must and time.monotonic() - self._last_event < _STATISTICS_INTERVAL
+        return bool(run._summary._moved or self._pending_statistics) and not patient
 
     def _may_tell(self, must: bool) -> bool:
         """Whether it is time to tell of a change: one in each round of a loop would fill the disk."""
@@ -234,7 +256,11 @@ class Sender:
 
     def _event(self, fields: dict[str, Any]) -> None:
         sent = self._numbered + Counter({_RUNS.name: 1})
-        record = self._head(_RUNS) | {"child": self._child, "sent": sent, "dropped": self._run.dropped} | fields
+        common = {
+            "child": self._child, "sent": sent, "dropped": self._run.dropped, "launch": self._run._settings.launch,
+            "preempting": self._run._preempting,
+        }  # fmt: skip
+        record = self._head(_RUNS) | common | fields
         self._transport.send(_RUNS, [encode(_RUNS, record)])
         self._numbered = sent
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runtide import _names
+from runtide._attempts import Unfinished
 from runtide._errors import SettingsError
+from runtide._launch import find_launch
 from runtide._report import warn
 from runtide._tokens import find_stack
 from runtide._values import utf8
@@ -29,7 +31,7 @@ _MODES = {
     "disabled": "disabled",
 }
 _TRUE = frozenset(("1", "true", "yes", "on"))
-_RANKS = ("RUNTIDE_RANK", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_RESUMES = {"": "", "auto": "auto", "true": "auto", "allow": "allow", "must": "must", "never": "never"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,13 @@ class Settings:
         home: Folder of everything that runtide keeps on this machine.
         mode: kafka, http, spool or disabled.
         id: Given id of the run, empty for a new one.
-        resume: never, allow or must; empty when not asked for.
+        resume: never, allow, must or auto; empty when not asked for.
+        rewind: Last step of earlier attempts that still counts; None for all.
+        parent: Path of the run that this one is forked from, empty for none.
+        parent_step: Last step that it shares with its parent.
         rank: Rank of this process in the job.
+        launch: What the processes of one start of a job have in common; empty for a process on its own.
+        strict_steps: Drop what is logged below the current step, as W&B does, instead of storing it.
         flush_interval: Seconds between two drains of the memory to the spool.
         finish_timeout: Seconds that finish() waits at most.
         memory_max_points: Points that may wait in memory.
@@ -66,6 +73,11 @@ class Settings:
     resume: str
     rank: int
     silent: bool
+    rewind: int | None = None
+    parent: str = ""
+    parent_step: int | None = None
+    launch: str = ""
+    strict_steps: bool = False
     flush_interval: float = 0.1
     finish_timeout: float = 10.0
     memory_max_points: int = 4_000_000
@@ -90,8 +102,16 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.enviro
         UsageError: The run's id, project or entity cannot be part of a path.
     """
     texts = {name: _text(name, arguments, environ) for name in ("name", "notes", "group", "job_type")}
-    identity = _text("id", arguments, environ, "RUN_ID")
     mode, link = _link(_mode(arguments, environ), environ)
+    entity = _names.check_part("entity", _text("entity", arguments, environ) or "default")
+    project = _names.check_part("project", _text("project", arguments, environ) or "uncategorized")
+    launch = find_launch(environ)
+    history = _history(arguments, environ, f"{entity}/{project}")
+    identity = history.pop("id")
+    if not identity and history["resume"] == "auto":
+        identity = unfinished(home(environ), f"{entity}/{project}").id()
+    if not identity and launch.job and mode != "disabled":
+        identity = launch.next_id()
     if environ.get("WANDB_DIR") or arguments.get("dir") is not None:
         warn(
             "dir",
@@ -99,18 +119,20 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.enviro
         )
     return Settings(
         home=home(environ),
-        entity=_names.check_part("entity", _text("entity", arguments, environ) or "default"),
-        project=_names.check_part("project", _text("project", arguments, environ) or "uncategorized"),
-        id=_names.check_part("id", identity) if identity else "",
+        entity=entity,
+        project=project,
+        id=identity,
         name=texts["name"],
         notes=texts["notes"],
         tags=_tags(arguments.get("tags"), environ),
         group=texts["group"],
         job_type=texts["job_type"],
         mode=mode,
-        resume=_resume(arguments.get("resume"), environ),
-        rank=_rank(environ),
+        rank=int(_number(launch.source, launch.rank, int, 0, 2**31 - 1)) if launch.rank else 0,
+        launch=launch.start,
         silent=bool(arguments.get("silent")) or _flag("SILENT", environ),
+        strict_steps=_flag("STRICT_STEPS", environ),
+        **history,
         **_limits(environ),
         **link,
     )
@@ -173,23 +195,52 @@ def _link(mode: str, environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     return ("spool" if mode == "online" else mode), {}
 
 
+def unfinished(home: Path, project: str) -> Unfinished:
+    """What remembers the run that `resume="auto"` goes on with, for the folder that the process is in."""
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        folder = ""
+    return Unfinished(home, project, folder)
+
+
+def _history(arguments: Mapping[str, Any], environ: Mapping[str, str], project: str) -> dict[str, Any]:
+    """What comes before the run: its id, and which of `resume`, `resume_from` and `fork_from` was asked for."""
+    identity = _text("id", arguments, environ, "RUN_ID")
+    given = [name for name in ("resume", "resume_from", "fork_from") if arguments.get(name)]
+    if len(given) > 1:
+        raise SettingsError(f"{' and '.join(given)} were given: only one of them can be")
+    found: dict[str, Any] = {"id": identity, "resume": ""}
+    if given == ["resume_from"]:
+        found["id"], found["rewind"] = _moment("resume_from", arguments["resume_from"])
+        if identity and identity != found["id"]:
+            raise SettingsError(f"id={identity!r} is not the run that resume_from names ({found['id']!r})")
+    elif given == ["fork_from"]:
+        parent, found["parent_step"] = _moment("fork_from", arguments["fork_from"])
+        if identity == parent:
+            raise SettingsError(f"fork_from={parent!r} is the run itself: give another id, or resume_from")
+        found["parent"] = f"{project}/{parent}"
+    else:
+        found["resume"] = _resume(arguments.get("resume"), environ)
+    if found["id"]:
+        _names.check_part("id", found["id"])
+    return found
+
+
+def _moment(what: str, text: Any) -> tuple[str, int]:
+    """The run and the step of `<run id>?_step=<step>`."""
+    run, _, step = str(text).partition("?_step=")
+    if not run or not step.isdecimal():
+        raise SettingsError(f"{what}={text!r}: give '<run id>?_step=<step>', such as 'abc12345?_step=100'")
+    return _names.check_part("id", run), int(step)
+
+
 def _resume(value: Any, environ: Mapping[str, str]) -> str:
     text = _variable("RESUME", environ) if value is None else value
-    if text is False or text == "":
-        return ""
-    if text is True or text in ("auto", "True", "true"):
-        warn("resume", "resume='auto' starts a new run unless an id is given: give id= and resume='allow'")
-        return "allow"
-    if text not in ("allow", "must", "never"):
-        raise SettingsError(f"resume={text!r}: give allow, must or never")
-    return str(text)
-
-
-def _rank(environ: Mapping[str, str]) -> int:
-    for name in _RANKS:
-        if text := environ.get(name):
-            return int(_number(name, text, int, 0, 2**31 - 1))
-    return 0
+    text = "" if text is False else str(text).lower()
+    if text not in _RESUMES:
+        raise SettingsError(f"resume={value!r}: give allow, must, never or auto")
+    return _RESUMES[text]
 
 
 def _limits(environ: Mapping[str, str]) -> dict[str, Any]:

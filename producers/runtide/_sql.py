@@ -6,6 +6,7 @@ import base64
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from runtide._errors import QueryError
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 _TIMEOUT = 300.0
 
 
-def fetch(query: str, output: str) -> bytes:
+def fetch(query: str, output: str, parameters: Mapping[str, str] | None = None, timeout: float = _TIMEOUT) -> bytes:
     """The answer to a query, as the store formats it.
 
     Args:
         query: One SQL statement that reads, without FORMAT.
         output: Name of a ClickHouse format, such as CSVWithNames.
+        parameters: Texts of the query's parameters: `{name:Type}` stands for the parameter `name`.
+        timeout: Seconds to wait for the store.
 
     Raises:
         QueryError: The store refused the query, or cannot be reached.
@@ -31,15 +34,16 @@ def fetch(query: str, output: str) -> bytes:
         store = find_store("reader")
     except AddressError as error:
         raise QueryError(str(error)) from None
-    parameters = urllib.parse.urlencode({"database": store.database, "default_format": output})
-    request = urllib.request.Request(f"{store.url}/?{parameters}", query.encode())
+    given = {f"param_{name}": _escaped(text) for name, text in (parameters or {}).items()}
+    options = urllib.parse.urlencode({"database": store.database, "default_format": output, **given})
+    request = urllib.request.Request(f"{store.url}/?{options}", query.encode())
     secret = base64.b64encode(f"{store.user}:{store.password}".encode()).decode()
     request.add_header("Authorization", f"Basic {secret}")
     # A proxy in the environment is not for this machine's own addresses.
     own = store.host in ("localhost", "::1") or store.host.startswith("127.")
     opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] if own else [])
     try:
-        with opener.open(request, timeout=_TIMEOUT) as answer:
+        with opener.open(request, timeout=timeout) as answer:
             data = bytes(answer.read())
             tag = answer.headers.get("X-ClickHouse-Exception-Tag")
     except urllib.error.HTTPError as error:
@@ -55,6 +59,11 @@ def fetch(query: str, output: str) -> bytes:
     if failed:
         raise QueryError(_reason(reason.partition(f" {tag}".encode())[0]))
     return data
+
+
+def _escaped(text: str) -> str:
+    """A parameter's text as the store wants it: with its control characters and backslashes escaped."""
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
 
 def _reason(answer: bytes) -> str:

@@ -9,7 +9,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -70,7 +72,12 @@ def is_number(value: Any) -> bool:
 
 def cell(value: Any) -> str:
     """The JSON text of a frozen value."""
-    return value if type(value) is Json else to_json(int(value) if type(value) in INTEGERS else value)
+    kind = type(value)
+    if kind is Json:
+        return str(value)
+    if kind in INTEGERS:
+        return to_json(int(value))
+    return to_json(value.item() if kind in EXACT_FLOATS and kind not in (float, bool) else value)
 
 
 def utf8(text: object) -> str:
@@ -95,8 +102,16 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
-def plain_value(value: Any) -> Any:
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not serialisable")
+
+
+def plain_value(value: Any, other: Callable[[Any], Any] = _refuse) -> Any:
     """Convert to None, bool, int, float, str, and lists and dicts of them.
+
+    Args:
+        value: What to convert.
+        other: Called with what has no such form.
 
     Raises:
         TypeError: Something in it has no such form.
@@ -108,15 +123,17 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, (int, float)):
         return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, Mapping):
-        return {str(key): plain_value(item) for key, item in value.items()}
+        return {str(key): plain_value(item, other) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain_value(item) for item in value]
+        return [plain_value(item, other) for item in value]
     if isinstance(value, (set, frozenset)):
-        return [plain_value(item) for item in sorted(value, key=repr)]
-    return _plain_object(value)
+        return [plain_value(item, other) for item in sorted(value, key=repr)]
+    if isinstance(value, (deque, range)):
+        return [plain_value(item, other) for item in value]
+    return _plain_object(value, other)
 
 
-def _plain_object(value: Any) -> Any:
+def _plain_object(value: Any, other: Callable[[Any], Any]) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, (datetime.date, datetime.time)):
@@ -125,18 +142,20 @@ def _plain_object(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, (Decimal, Fraction)):
         return float(value) if float(value) == value else str(value)
+    if isinstance(value, (complex, uuid.UUID)):
+        return str(value)
     if isinstance(value, os.PathLike):
         return str(os.fspath(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain_value(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain_value(getattr(value, field.name), other) for field in dataclasses.fields(value)}
     if hasattr(value, "item") or hasattr(value, "tolist"):
-        return _plain_array(value)
+        return _plain_array(value, other)
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(type(value)))}"
-    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not serialisable")
+    return other(value)
 
 
-def _plain_array(value: Any) -> Any:
+def _plain_array(value: Any, other: Callable[[Any], Any]) -> Any:
     """Arrays, tensors and their scalars: one element is a number, more are a list."""
     try:
         plain = value.item()
@@ -147,9 +166,7 @@ def _plain_array(value: Any) -> Any:
             plain = float(plain)
         except (TypeError, ValueError):
             plain = str(plain)
-    if plain is value:
-        raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not serialisable")
-    return plain_value(plain)
+    return other(value) if plain is value else plain_value(plain, other)
 
 
 def flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -159,9 +176,9 @@ def flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
         TypeError: A key is no text.
     """
     for key, value in data.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) and not prefix:
             raise TypeError(f"the key {key!r} is of type {type(key).__name__}: keys of what is logged must be str")
-        name = prefix + key
+        name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             yield from flatten(value, name + ".")
         else:

@@ -7,6 +7,7 @@ import pkgutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ import runtide
 import runtide as wandb
 from runtide.testing import Memory, start_run
 
+ODD = object()
 PUBLIC = [
-    "ConfigError", "Error", "QueryError", "Run", "Settings", "SettingsError", "UsageError", "config", "define_metric",
-    "finish", "init", "log", "login", "run", "sql", "summary",
+    "AlertLevel", "ConfigError", "Error", "QueryError", "Run", "Settings", "SettingsError", "UsageError", "alert",
+    "config", "define_metric", "finish", "init", "log", "login", "mark_preempting", "run", "sql", "summary",
 ]  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def test_arguments_of_other_times_are_taken_with_one_warning(capfd: pytest.Captu
     wandb.finish(quiet=True)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert "anonymous, magic, start_method, sync_tensorboard" in lines[0]
+    assert "magic, start_method, sync_tensorboard" in lines[0]
     assert "RUNTIDE_DIR" in lines[1]
 
 
@@ -204,12 +206,35 @@ class TestConfig:
         run.config.update({"lr": 0.2}, allow_val_change=True)
         assert run.config.lr == 0.2
 
-    @pytest.mark.parametrize("bad", ["text", 3, {"a": object()}, [1]])
-    def test_what_cannot_be_stored_is_a_type_error(self, bad: Any) -> None:
-        """No mapping, or a value of no use."""
-        with pytest.raises(TypeError):
+    @pytest.mark.parametrize(("bad", "error"), [("no/such.yaml", wandb.ConfigError), (3, TypeError), ([1], TypeError)])
+    def test_what_is_no_config_is_refused(self, bad: Any, error: type[Exception]) -> None:
+        """A file that is not there, and what has no names."""
+        with pytest.raises(error):
             wandb.init(project="p", config=bad)
         assert wandb.run is None
+
+    def test_whatever_has_names_is_a_config(self, tmp_path: Path) -> None:
+        """Flags of absl, a namespace, a YAML file as W&B writes it; a value of no use is stored as its text."""
+        flags = SimpleNamespace(flag_values_dict=lambda: {"lr": 0.1})
+        file = tmp_path / "config.yaml"
+        file.write_text("wandb_version: 1\nlr: {value: 0.1, desc: null}\nplain: 3\n")
+        for given, wanted in (
+            (flags, {"lr": 0.1}),
+            (SimpleNamespace(lr=0.1), {"lr": 0.1}),
+            (str(file), {"lr": 0.1, "plain": 3}),
+            ({"odd": Path, "steps": range(3), "device": {"a": ODD}}, None),
+        ):
+            config = start_run(Memory()).config
+            config.update(given)
+            if wanted is None:
+                wanted = {"odd": "pathlib.Path", "steps": [0, 1, 2], "device": {"a": str(ODD)}}
+            assert config.as_dict() == wanted
+
+    def test_names_with_an_underscore_are_not_listed(self) -> None:
+        """They can be read."""
+        config = start_run(Memory()).config
+        config.update({"_hidden": 1, "lr": 2})
+        assert (list(config.keys()), dict(config.items()), config._hidden) == (["lr"], {"lr": 2}, 1)
 
 
 class TestSummary:
@@ -234,7 +259,7 @@ class TestSummary:
         told: dict[str, str] = {}
         for record in memory.records("runs"):
             told |= record["summary"]
-        assert told == {"kept": '{"x":"NaN"}', "z": "null"}
+        assert told == {"kept": '{"x":"NaN"}', "z": ""}
 
     def test_statistics_that_were_asked_for(self) -> None:
         """min, max, mean, first, last and best skip NaN, over several drains, also for names with a star."""
@@ -252,7 +277,7 @@ class TestSummary:
         }
         run.summary["loss"] = 7
         run.log({"loss": 5.0})
-        assert run.summary["loss"]["min"] == 5.0
+        assert run.summary["loss"] == 5.0  # what was set by hand ended the statistics
         run.finish()
 
     @pytest.mark.parametrize(
@@ -261,8 +286,9 @@ class TestSummary:
             ({"name": "a*b"}, runtide.Error),
             ({"name": ""}, runtide.Error),
             ({"name": "a", "summary": "median"}, runtide.Error),
-            ({"name": 3}, TypeError),
-            ({"name": "a", "step_metric": 3}, TypeError),
+            ({"name": 3}, runtide.Error),
+            ({"name": "a", "step_metric": 3}, runtide.Error),
+            ({"name": "a", "goal": "up"}, runtide.Error),
         ],
     )
     def test_definitions_that_cannot_be(self, arguments: Any, error: type[Exception]) -> None:

@@ -20,7 +20,7 @@ from runtide_dashboards.urls import RunsView
 from runtide_schemas import home
 
 _OFFERED, _CONFIG_COLUMNS, _SUMMARY_COLUMNS = 200, 6, 4
-_STATES = {"running": "● running", "finished": "✓ finished", "failed": "✖ failed", "crashed": "✖ crashed"}
+_STATES = {"running": "● running", "finished": "✓ finished", "failed": "✖ failed", "crashed": "✖ crashed", "preempting": "◌ preempting", "preempted": "✖ preempted"}
 _RED = "#C62828"
 _LIVE_SECONDS = 5
 _FIRST_SECONDS = 2
@@ -233,7 +233,7 @@ def _duration(seconds: float) -> str:
 def _colour_names(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     css = pd.DataFrame("", index=frame.index, columns=frame.columns)
     css["■"] = [f"color: {colours.style(run.ordinal).colour}" for run in runs]
-    css["state"] = [f"color: {_RED}" if run.state in ("failed", "crashed") else "" for run in runs]
+    css["state"] = [f"color: {_RED}" if run.state in ("failed", "crashed", "preempted") else "" for run in runs]
     return css
 
 
