@@ -41,7 +41,7 @@ def look_back(settings: Settings, path: str) -> Attempt | None:
     """
     known = last_attempt(settings.home, path, settings.rank) if settings.id else None
     certain = False
-    if settings.resume or settings.rewind is not None:
+    if settings.id and (settings.resume or settings.rewind is not None):
         try:
             stored = _ask_store(path, settings.rank)
             certain = True

@@ -69,6 +69,8 @@ class Sender:
         self._allowed, self._counted = float(_BURST), time.monotonic()
         self._noted = -_NOTE_INTERVAL
         self._noted_step = -1
+        # Behind all that was logged: the run's own step may be one that was begun and not completed.
+        self._next_step = 0
         self._pending_summary: dict[str, str] = {}
         self._pending_statistics: dict[str, str] = {}
         self._end: End | None = None
@@ -147,14 +149,15 @@ class Sender:
     def _note(self, end: End | None) -> None:
         """Remember how far the run has come, for the attempt that may follow."""
         run, now = self._run, time.monotonic()
-        if self._child or run._step == self._noted_step or (now - self._noted < _NOTE_INTERVAL and not end):
+        step = max(run._step, self._next_step)
+        if self._child or step == self._noted_step or (now - self._noted < _NOTE_INTERVAL and not end):
             return
-        self._noted, self._noted_step = now, run._step
+        self._noted, self._noted_step = now, step
         told = {key: value for key, value in run._describe().items() if key != "environment"}
         summary = run._summary._texts() if end else {}
         with suppress(OSError):  # the transport has complained already
             note_attempt(
-                run._settings.home, run.path, run._settings.rank, Attempt(run._attempt, run._step, told, summary)
+                run._settings.home, run.path, run._settings.rank, Attempt(run._attempt, step, told, summary)
             )
 
     def _push(self) -> None:
@@ -176,6 +179,7 @@ class Sender:
 
     def _encode(self, entries: list[Entry], extra: int) -> None:
         points = sum([len(entry[3]) for entry in entries])
+        self._next_step = max(self._next_step, max([entry[1] for entry in entries]) + 1)
         try:
             for block in self._framer.frames(entries):
                 stream, count = _METRICS if isinstance(block, Frame) else _JSON, len(block.values)

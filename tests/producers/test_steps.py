@@ -173,3 +173,19 @@ def test_ranks_of_a_run_do_not_continue_one_another(monkeypatch: pytest.MonkeyPa
     run.log({"a": 1.0})
     run.finish()
     assert [(r["rank"], r["steps"]) for r in memory.records("metrics")] == [(1, [0])]
+
+
+def test_strict_steps_drop_what_comes_late_and_count_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As W&B does, where that is asked for: the whole call, and the step stays."""
+    monkeypatch.setenv("RUNTIDE_STRICT_STEPS", "1")
+    memory = Memory()
+    run = start_run(memory)
+    run.log({"a": 1.0}, step=5)
+    run.log({"a": 2.0, "b": 2.0}, step=3)
+    run.log({"a": 3.0}, step=-1)
+    run.log({"a": 4.0}, step=5)
+    assert run.step == 5
+    assert run.dropped == {"late_step": 3}
+    run.finish()
+    assert [v for r in memory.records("metrics") for v in r["values"]] == [1.0, 4.0]
+    assert memory.records("runs")[-1]["dropped"] == {"late_step": 3}
