@@ -29,6 +29,7 @@ def test_a_run_arrives_in_its_topics(topics: Any, home: Path) -> None:
     run = runtide.init(project="p", config={"lr": 0.1})
     for number in range(1000):
         run.log({"a": float(number), "note": f"n{number}"})
+    run.alert("done")
     run.finish()
     assert outbox(home) == []
     assert topics.points() == [("a", step, float(step)) for step in range(1000)]
