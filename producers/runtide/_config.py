@@ -78,7 +78,7 @@ class Config:
 
     def __getattr__(self, key: str) -> Any:
         try:
-            return self._values[key]
+            return self.__dict__["_values"][key]  # a copy has no values yet while it is made
         except KeyError:
             raise AttributeError(f"the config has no value {key!r}") from None
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from runtide._errors import Error
 from runtide._frames import Entry, Shape
+from runtide._values import is_number
 
+# What every call has.
+_EVERYWHERE = frozenset(("_step", "_timestamp", "_runtime"))
 STATISTICS = frozenset(("min", "max", "mean", "last", "first", "best", "copy", "none"))
 _GOALS = {"min": "minimize", "minimize": "minimize", "max": "maximize", "maximize": "maximize"}
 
@@ -62,6 +65,8 @@ def _statistics(text: str) -> str:
 def merged(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """What is declared for a name by two calls: statistics add up, of all else the later counts."""
     both = [part for rule in (before, given) for part in rule.get("summary", "").split(",") if part]
+    if given.get("summary", "none") != "none":
+        both = [part for part in both if part != "none"]
     return {**before, **given, **({"summary": ",".join(dict.fromkeys(both))} if both else {})}
 
 
@@ -104,7 +109,8 @@ class Axes:
     def declare(self, definitions: dict[str, dict[str, Any]]) -> None:
         """Take what is declared from now on."""
         self._definitions, self._missing = definitions, {}
-        self._wanted = {rule["step_metric"] for rule in definitions.values() if "step_metric" in rule}
+        wanted = {rule["step_metric"] for rule in definitions.values() if "step_metric" in rule}
+        self._wanted = wanted - _EVERYWHERE
 
     def fill(self, entries: list[Entry]) -> list[Entry]:
         """The calls, in order, completed."""
@@ -114,10 +120,11 @@ class Axes:
         for shape, step, moment, row in entries:
             if shape not in self._missing:
                 axes = dict.fromkeys(filter(None, (_axis(self._definitions, key) for key in shape.keys)))
-                absent = tuple(axis for axis in axes if axis not in shape.keys)
+                absent = tuple(axis for axis in axes if axis in self._wanted and axis not in shape.keys)
                 self._missing[shape] = Shape(shape.keys + absent), absent
             for axis in self._wanted.intersection(shape.keys):
-                self._last[axis] = step, row[shape.keys.index(axis)]
+                value = row[shape.keys.index(axis)]
+                self._last[axis] = step, value if is_number(value) else self._last.get(axis, (0, 0))[1]
             longer, absent = self._missing[shape]
             found = [self._last.get(axis, (None, 0)) for axis in absent]
             if absent and all(at != step for at, _ in found):

@@ -150,15 +150,13 @@ class Sender:
         """Remember how far the run has come, for the attempt that may follow."""
         run, now = self._run, time.monotonic()
         step = max(run._step, self._next_step)
-        if self._child or step == self._noted_step or (now - self._noted < _NOTE_INTERVAL and not end):
+        if self._child or (not end and (step == self._noted_step or now - self._noted < _NOTE_INTERVAL)):
             return
         self._noted, self._noted_step = now, step
         told = {key: value for key, value in run._describe().items() if key != "environment"}
         summary = run._summary._texts() if end else {}
         with suppress(OSError):  # the transport has complained already
-            note_attempt(
-                run._settings.home, run.path, run._settings.rank, Attempt(run._attempt, step, told, summary)
-            )
+            note_attempt(run._settings.home, run.path, run._settings.rank, Attempt(run._attempt, step, told, summary))
 
     def _push(self) -> None:
         """Hand over the oldest messages, stream by stream, a few megabytes at a time."""

@@ -74,6 +74,9 @@ class Summary(MutableMapping[str, Any]):
         self._values: dict[str, Any] = {}
         self._set: dict[str, str] = {}
         self._rules: dict[str, tuple[str, ...]] = {}
+        self._declared: dict[str, tuple[str, ...]] = {}
+        # By key that was set by hand: its own rule at that time.
+        self._by_hand: dict[str, tuple[str, ...] | None] = {}
         self._statistics: dict[str, dict[str, Any]] = {}
         self._sums: dict[str, tuple[int, float]] = {}
         # Metrics with rules that were logged since the last event.
@@ -126,7 +129,9 @@ class Summary(MutableMapping[str, Any]):
             self._collect()
             self._forget(key)
             if self._rule(key):
-                self._rules[key] = ()  # what is set by hand ends what define_metric asked for
+                # What is set by hand ends what define_metric asked for, until that asks again.
+                self._rules = {**self._rules, key: ()}
+                self._by_hand[key] = self._declared.get(key)
             self._values[key] = frozen
             self._set[key] = cell(frozen)
 
@@ -167,13 +172,19 @@ class Summary(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    def _as_dict(self) -> dict[str, Any]:
+        """A copy as a dict; the name is what integrations of W&B call."""
+        return dict(self)
+
     def _forget(self, key: str) -> None:
         self._statistics.pop(key, None)
         self._sums.pop(key, None)
 
     def _declare(self, rules: dict[str, tuple[str, ...]]) -> None:
         """Take what define_metric asks for, for what is logged from now on."""
-        self._rules = rules
+        self._declared = rules
+        self._by_hand = {key: rule for key, rule in self._by_hand.items() if rules.get(key) == rule}
+        self._rules = {**rules, **dict.fromkeys(self._by_hand, ())}
 
     def _rule(self, key: str) -> tuple[str, ...]:
         name = matching(self._rules, key)
@@ -246,8 +257,9 @@ class Summary(MutableMapping[str, Any]):
     def _updated(self, key: str, value: Any, wanted: list[str]) -> Any:
         """Statistics of one metric with one more value; NaN counts for `last` and `first` only."""
         kept = self._statistics.setdefault(key, {})
-        is_number = type(value) in EXACT_FLOATS or type(value) in INTEGERS
+        is_number = type(value) in INTEGERS or (type(value) in EXACT_FLOATS and type(value) is not bool)
         number = float(value) if is_number and type(value) not in INTEGERS else value
+        number = json.loads(value) if type(value) is Json else number
         if "first" in wanted:
             kept.setdefault("first", number)
         if "last" in wanted:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from types import GeneratorType
 from typing import Any
 
 # Exact types. A subclass may convert itself as it likes, so it goes the slow way. numpy's scalars join when first met.
@@ -128,7 +129,7 @@ def plain_value(value: Any, other: Callable[[Any], Any] = _refuse) -> Any:
         return [plain_value(item, other) for item in value]
     if isinstance(value, (set, frozenset)):
         return [plain_value(item, other) for item in sorted(value, key=repr)]
-    if isinstance(value, (deque, range)):
+    if isinstance(value, (deque, range, GeneratorType)):
         return [plain_value(item, other) for item in value]
     return _plain_object(value, other)
 

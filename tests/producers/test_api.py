@@ -1,6 +1,7 @@
 """The package as scripts see it."""
 
 import argparse
+import copy
 import json
 import math
 import pkgutil
@@ -229,6 +230,12 @@ class TestConfig:
             if wanted is None:
                 wanted = {"odd": "pathlib.Path", "steps": [0, 1, 2], "device": {"a": str(ODD)}}
             assert config.as_dict() == wanted
+
+    def test_a_copy_has_the_values(self) -> None:
+        """copy.copy and pickle of a config work, and leave the run alone."""
+        config = start_run(Memory()).config
+        config.lr = 1
+        assert copy.copy(config).as_dict() == {"lr": 1}
 
     def test_names_with_an_underscore_are_not_listed(self) -> None:
         """They can be read."""

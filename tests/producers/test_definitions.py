@@ -176,3 +176,54 @@ class TestNested:
         run.finish()
         assert dict(run.summary) == {"a": 1, "b": 2.0}
         assert len(memory.records("metrics")) == 1
+
+
+def test_what_was_set_by_hand_stays_until_its_own_rule_is_declared_again() -> None:
+    """A rule for another name changes nothing; a second one for the name begins to count again."""
+    run = start_run(Memory())
+    run.define_metric("loss", summary="min")
+    run.log({"loss": 3.0})
+    run.summary["loss"] = 7
+    run.define_metric("other", summary="max")
+    run.log({"loss": 2.0})
+    assert run.summary["loss"] == 2.0
+    run.define_metric("loss", summary="max")
+    run.log({"loss": 1.0})
+    assert run.summary["loss"] == {"min": 1.0, "max": 1.0}
+    run.finish()
+
+
+def test_odd_values_in_statistics_and_on_axes() -> None:
+    """A list is kept as a list, bool is no number, an x that is none is not carried on; `_step` is everywhere."""
+    memory = Memory()
+    run = start_run(memory)
+    run.define_metric("l", summary="last,first,max", step_metric="x")
+    run.define_metric("n", summary="none")
+    run.define_metric("n", summary="max")
+    run.define_metric("s", step_metric="_step")
+    run.log({"x": 2.0})
+    run.log({"x": None})
+    run.log({"l": [1], "n": 3, "s": 1.0})
+    run.log({"l": True, "n": True})
+    assert run.summary["l"] == {"first": [1], "last": 1.0}
+    assert run.summary["n"] == {"max": 3}
+    run.finish()
+    stored = rows(memory)
+    assert (stored[2]["x"], stored[3]["x"]) == (2.0, 2.0)
+    assert "_step" not in stored[2]
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_the_end_is_noted_whatever_was_noted_before(flush: bool) -> None:
+    """A run that goes on has the summary of its last attempt, also when nothing was logged after the last note."""
+    first = start_run(Memory(), id="same")
+    first.define_metric("a", summary="min")
+    for number in (3.0, 1.0, 2.0):
+        first.log({"a": number, "b": number})
+    if flush:
+        first.flush()
+    first.summary["by hand"] = "x"
+    first.finish()
+    second = start_run(Memory(), id="same")
+    assert dict(second.summary) == {"a": {"min": 1.0}, "b": 2.0, "by hand": "x"}
+    second.finish()

@@ -20,7 +20,14 @@ from runtide_dashboards.urls import RunsView
 from runtide_schemas import home
 
 _OFFERED, _CONFIG_COLUMNS, _SUMMARY_COLUMNS = 200, 6, 4
-_STATES = {"running": "● running", "finished": "✓ finished", "failed": "✖ failed", "crashed": "✖ crashed", "preempting": "◌ preempting", "preempted": "✖ preempted"}
+_STATES = {
+    "running": "● running",
+    "finished": "✓ finished",
+    "failed": "✖ failed",
+    "crashed": "✖ crashed",
+    "preempting": "◌ preempting",
+    "preempted": "✖ preempted",
+}
 _RED = "#C62828"
 _LIVE_SECONDS = 5
 _FIRST_SECONDS = 2
