@@ -103,9 +103,9 @@ def _summary(lanes: Lanes) -> str:
     def total(name: str) -> int:
         return sum(int(getattr(lane, name)) for lane in lanes.values())
 
-    each = ", ".join(f"{lane.records:,} of {name}" for name, lane in lanes.items())
+    each = ", ".join(f"{lane.records:,} of {name}" for name, lane in lanes.items() if lane.records)
     return (
-        f"{total('records'):,} records brought ({each}); {total('duplicates'):,} were there already, "
+        f"{total('records'):,} records brought{each and f' ({each})'}; {total('duplicates'):,} were there already, "
         f"{total('rejects'):,} could not be used (see the table dead_letters)"
     )
 
