@@ -14,12 +14,13 @@ from runtide._definitions import Axes
 from runtide._errors import UsageError
 from runtide._frames import Entry, Shape
 from runtide._report import warn
+from runtide._rows import Row, freeze_row, room, settle, wait
 from runtide._summary import Summary
-from runtide._values import IMMUTABLE, flatten, freeze
+from runtide._values import IMMUTABLE, flatten
 
 _MAX_SHAPES = 1000
-# Characters of a text that take the room of a point.
-_TEXT_PER_POINT = 32
+# Seconds that a look at the summary waits for tensors that a device has not computed yet.
+_PATIENCE = 10.0
 _MAX_STEP = 2**62
 # Outside 1900 to 2299 the store has no time, and would have to reject the whole frame.
 _EARLIEST, _LATEST = -2_208_988_800, 10_413_791_999
@@ -45,6 +46,7 @@ class Buffer:
         "_entries",
         "_extra",
         "_fold",
+        "_late",
         "_latest",
         "_lock",
         "_open",
@@ -77,13 +79,15 @@ class Buffer:
         self._lock = threading.RLock()
         self._fold = self._lock if self._shared else threading.RLock()
         self._entries: list[Entry] = []
+        # Whether there ever was a row that waits for a device.
+        self._late = False
         # Of the room that they take, what is for long texts.
         self._extra = 0
         self._ready: deque[tuple[list[Entry], int]] = deque()
         self._trouble = "memory_full"
         # Without room the next call of log() takes the slow way, which makes room or says why there is none.
         self._room = -1
-        self._summary._attach(self._fold, self._collect)
+        self._summary._attach(self._fold, self._catch_up)
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
@@ -158,15 +162,16 @@ class Buffer:
         leaves.pop("_runtime", None)
         if "_timestamp" in leaves:
             moment = _moment(leaves.pop("_timestamp"))
-        values = tuple([freeze(key, value) for key, value in leaves.items()])
+        values = freeze_row(leaves)
+        if type(values) is Row:
+            self._late = True
         keys = tuple(leaves)
         shape = self._shapes.get(keys)
         if shape is None:
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes = {}
             shape = self._shapes[keys] = Shape(keys)
-        extra = sum([len(value) for value in values if isinstance(value, str)]) // _TEXT_PER_POINT
-        return shape, values, moment, extra
+        return shape, values, moment, room(values)
 
     def _make_room(self, points: int) -> int:
         """Called with the lock held, when there is no room: negative when the points have to be dropped."""
@@ -183,13 +188,15 @@ class Buffer:
             self._dropped[reason] = self._dropped.get(reason, 0) + points
         warn(f"dropped {reason}", f"points are being dropped ({reason}); run.dropped counts them")
 
-    def _collect(self) -> int:
-        """Hand on what was logged, and bring the summary up to date; the time in nanoseconds at which that was."""
+    def _collect(self, last: bool = False) -> int:
+        """Hand on what was logged, and bring the summary up to date; the time in nanoseconds at which that was.
+
+        Args:
+            last: There will be no other time: what a device has not computed yet is left out and counted.
+        """
         with self._fold:
             moment = time.time_ns()
-            with self._lock:
-                entries, self._entries = self._entries, []
-                extra, self._extra = self._extra, 0
+            entries, extra = self._take(last)
             if entries:
                 entries = self._complete(entries)
                 self._ready.append((entries, extra))
@@ -209,6 +216,40 @@ class Buffer:
         if added := sum([len(entry[3]) for entry in filled]) - sum([len(entry[3]) for entry in entries]):
             self._release(-added)
         return filled
+
+    def _take(self, last: bool) -> tuple[list[Entry], int]:
+        """What can go on of what was logged, and the room that its texts take."""
+        while True:
+            with self._lock:
+                if not self._late:
+                    entries, self._entries = self._entries, []
+                    extra, self._extra = self._extra, 0
+                    return entries, extra
+                entries = self._entries
+                seen = entries[:]
+            done, rest, lost = settle(seen, last)
+            with self._lock:
+                if self._entries is entries:  # else a signal handler looked at the summary meanwhile
+                    self._entries = rest + entries[len(seen) :]
+                    extra = self._extra
+                    if self._entries and extra:
+                        extra -= sum([room(entry[3]) for entry in self._entries])
+                    self._extra -= extra
+                    break
+        for reason, count in lost.items():
+            self._drop(reason, count)
+            self._release(count)
+        return done, extra
+
+    def _catch_up(self) -> None:
+        """Bring the summary up to date, also with what a device has yet to compute; waits for it, but not for ever."""
+        self._wait(_PATIENCE)
+        self._collect()
+
+    def _wait(self, timeout: float) -> None:
+        """Wait until the tensors that were logged have arrived, for so many seconds at most."""
+        if self._late:
+            wait(self._entries[:], timeout)
 
     def _release(self, points: int) -> None:
         with self._lock:

@@ -118,7 +118,7 @@ class Run(Facts):
         if self.disabled:
             self._collect()
             self._ready.clear()
-            self._room = self._points
+            self._room = self._points - sum([len(entry[3]) for entry in self._entries])  # those wait for a device
         elif self._sender is None:
             writer = _names.writer_id()
             sender = Sender(self, self._transport(self._settings, writer, self._path), writer, self._child)
@@ -197,7 +197,7 @@ class Run(Facts):
                 unfinished(self._settings.home, f"{self.entity}/{self.project}").end()
         end = End("failed" if code else "finished", code)
         if self._sender is None:
-            self._collect()
+            self._catch_up()
         elif not self._sender.close(end, max(0.0, deadline - time.monotonic())):
             say(
                 f"warning: run {self._id} could not be ended within {self._settings.finish_timeout:g} s: what was not "

@@ -35,6 +35,8 @@ _BURST = 20
 _STATISTICS_INTERVAL = 5.0
 # Seconds before finish() gives up: the transport's word on what is left must come first.
 _MARGIN = 0.2
+# Seconds that finish() keeps for writing, of those in which it could wait for a device.
+_WRITING = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ class Sender:
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything logged before is with the transport; False when it is not after so many seconds."""
+        deadline = time.monotonic() + timeout
+        self._run._wait(timeout)
+        timeout = max(0.0, deadline - time.monotonic())
         with self._answer:
             self._asked += 1
             mine = self._asked
@@ -97,9 +102,10 @@ class Sender:
     def close(self, end: End, timeout: float) -> bool:
         """Send what is left, say how the run ended, and stop; False when that takes longer than so many seconds."""
         self._deadline = time.monotonic() + timeout
+        self._run._wait(timeout - min(_WRITING, timeout / 2))
         self._end = end
         self._wake.set()
-        self._thread.join(timeout)
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
         return not self._thread.is_alive()
 
     def abandon(self) -> None:
@@ -123,7 +129,7 @@ class Sender:
 
     def _drain(self, end: End | None, asked: bool) -> None:
         with self._run._fold:
-            collected = self._run._collect()
+            collected = self._run._collect(last=end is not None)
             if telling := self._has_changed(asked or end is not None) and self._may_tell(asked or end is not None):
                 # What may not be told yet stays there: a later call of log() may still undo it.
                 self._pending_summary |= self._run._summary._take_set()

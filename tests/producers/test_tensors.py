@@ -1,0 +1,274 @@
+"""Tensors of a CUDA device (by tests/producers/fake_torch.py), and arrays of other libraries."""
+
+import ast
+import importlib.util
+import inspect
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from runtide import _rows, _tensors
+from runtide._values import freeze
+from runtide.testing import Memory, start_run
+
+Until = Callable[[Callable[[], object], str], None]
+FAKE = Path(__file__).with_name("fake_torch.py")
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, in the place of torch."""
+    spec = importlib.util.spec_from_file_location("torch", FAKE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, "torch", module)
+    monkeypatch.setattr(_tensors, "_pool", None)
+    yield module
+    module.gpu.broken = ""
+
+
+def points(memory: Memory) -> list[tuple[str, int, float]]:
+    """Every number as (key, step, value), in the order of the records."""
+    return [
+        (key, step, record["values"][number * len(record["steps"]) + position])
+        for record in memory.records("metrics")
+        for position, step in enumerate(record["steps"])
+        for number, key in enumerate(record["keys"])
+    ]
+
+
+def test_a_tensor_has_the_value_of_the_time_of_the_call(torch: Any) -> None:
+    """Though the device gets to it later, and the tensor is changed in place and freed right after; nothing waits."""
+    memory = Memory()
+    run = start_run(memory)
+    for step in range(5):
+        loss = torch.Tensor(0.0)
+        torch.change(loss, float(step))
+        run.log({"loss": loss, "lr": 0.5})
+        torch.change(loss, -1.0)
+        del loss
+    run.log({"count": torch.nn.Parameter(7, torch.int64)})
+    assert not memory.records("metrics")
+    torch.gpu.run()
+    run.finish()
+    found = points(memory)
+    assert [value for key, _, value in found if key == "loss"] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert ("count", 5, 7.0) in found
+    assert not run.dropped
+
+
+def test_memory_of_another_stream_is_not_used_again_too_early(torch: Any) -> None:
+    """The tensor was made on one stream and is logged on another, which is behind: the allocator knows of it."""
+    memory = Memory()
+    run = start_run(memory)
+    loss, first = torch.Tensor(3.0), torch.gpu.current
+    torch.gpu.current = second = torch.Stream()
+    run.log({"loss": loss})
+    del loss
+    torch.gpu.run(first)
+    torch.gpu.run(second)
+    run.finish()
+    assert points(memory) == [("loss", 0, 3.0)]
+
+
+def test_what_is_behind_a_tensor_waits_for_it(torch: Any, until: Until) -> None:
+    """Steps stay in their order, so that every frame is in order; what was before goes at once."""
+    memory = Memory()
+    run = start_run(memory)
+    run.log({"a": 0.0})
+    run.log({"a": torch.Tensor(1.0)})
+    run.log({"a": 2.0})
+    until(lambda: memory.records("metrics"), "the first step is sent")
+    assert not run.flush(0.3)
+    assert points(memory) == [("a", 0, 0.0)]
+    torch.gpu.run()
+    assert run.flush()
+    assert points(memory) == [("a", 0, 0.0), ("a", 1, 1.0), ("a", 2, 2.0)]
+    assert all(record["ordered"] for record in memory.records("metrics"))
+    run.finish()
+
+
+def test_a_device_that_hangs_keeps_nothing_else_from_the_disk(
+    torch: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a second other calls overtake; tensors stay in their order, and come later, as out of order."""
+    monkeypatch.setattr(_rows, "_HOLD", 0.0)
+    memory = Memory()
+    run = start_run(memory)
+    run.log({"a": torch.Tensor(0.0)})
+    run.log({"a": torch.Tensor(1.0)})
+    run.log({"a": 2.0})
+    until(lambda: points(memory) == [("a", 2, 2.0)], "the number is sent")
+    torch.gpu.run()
+    run.finish()
+    assert points(memory) == [("a", 2, 2.0), ("a", 0, 0.0), ("a", 1, 1.0)]
+    assert [record["ordered"] for record in memory.records("metrics")] == [True, False]
+
+
+def test_a_device_that_hangs_does_not_hang_finish(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is bounded; numbers of the same call are kept, and what is lost is counted."""
+    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "0.4")
+    memory = Memory()
+    run = start_run(memory)
+    run.log({"loss": torch.Tensor(1.0), "lr": 0.5, "grid": torch.Tensor([1.0, 2.0])})
+    run.log({"lr": 0.25, "text": "x"})
+    begin = time.monotonic()
+    run.finish()
+    assert time.monotonic() - begin < 30
+    assert points(memory) == [("lr", 0, 0.5), ("lr", 1, 0.25)]
+    assert run.dropped == {"device_silent": 2}
+    (end,) = [event for event in memory.records("runs") if event["event"] == "finish"]
+    assert end["dropped"] == {"device_silent": 2}
+
+
+def test_a_device_that_fails_costs_its_own_values(torch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error of an earlier operation, told by the event: the rest goes on, and the person reads why."""
+    memory = Memory()
+    run = start_run(memory)
+    run.log({"loss": torch.Tensor(1.0), "lr": 0.5})
+    torch.gpu.broken = "CUDA error: an illegal memory access was encountered\nand more"
+    assert run.flush()
+    run.log({"lr": 0.25})
+    run.finish()
+    assert points(memory) == [("lr", 0, 0.5), ("lr", 1, 0.25)]
+    assert run.dropped == {"device_failed": 1}
+    assert "illegal memory access" in capsys.readouterr().err
+
+
+def test_flush_finish_and_the_summary_wait_for_the_device(torch: Any) -> None:
+    """They are asked for everything that was logged before, and the device is but behind."""
+    memory = Memory()
+    run = start_run(memory)
+    for value, ask in enumerate((lambda: run.summary["a"] == 0.0, run.flush, lambda: run.finish() is None)):
+        run.log({"a": torch.Tensor(float(value))})
+        device = threading.Timer(0.2, torch.gpu.run)
+        device.start()
+        assert ask()
+        device.join()
+    assert points(memory) == [("a", 0, 0.0), ("a", 1, 1.0), ("a", 2, 2.0)]
+
+
+def test_a_disabled_run_keeps_the_last_tensor(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody takes its calls away but itself, from time to time: neither they nor what waits grow without bound."""
+    run = start_run(Memory(), mode="disabled")
+    for value in range(25_000):
+        run.log({"a": torch.Tensor(float(value)), "b": 1.0})
+        if value % 1000 == 0:
+            torch.gpu.run()
+    assert len(run._entries) < 10_000
+    torch.gpu.run()
+    assert run.summary["a"] == 24_999.0
+    run.finish()
+
+
+def test_tensors_of_many_elements_and_inside_of_lists_are_lists(torch: Any) -> None:
+    """Wherever in the value they are; an empty one is an empty list."""
+    memory = Memory()
+    run = start_run(memory)
+    data = {"grid": torch.Tensor([1.0, 2.0]), "one": torch.Tensor([5.0]), "none": torch.Tensor([])}
+    run.log(data | {"mixed": [1, torch.Tensor(2.0), {"x": (torch.Tensor(3.0), None)}], "nested": {"y": torch.Tensor(4.0)}})
+    torch.gpu.run()
+    run.finish()
+    (record,) = memory.records("metrics_json")
+    found = {key: json.loads(text) for key, text in zip(record["keys"], record["values"], strict=True)}
+    assert found == {"grid": [1.0, 2.0], "none": [], "mixed": [1, 2.0, {"x": [3.0, None]}]}
+    assert points(memory) == [("one", 0, 5.0), ("nested.y", 0, 4.0)]
+
+
+def test_what_cannot_be_stored_leaves_no_trace(torch: Any) -> None:
+    """Complex numbers, a graph that is being captured, another value that is no value: a TypeError, and slots return."""
+    run = start_run(Memory())
+    with pytest.raises(TypeError, match="'z': complex"):
+        run.log({"a": torch.Tensor(1.0), "z": torch.Tensor(1j, torch.complex64)})
+    with pytest.raises(TypeError, match="'o'"):
+        run.log({"a": torch.Tensor(1.0), "o": object()})
+    torch.gpu.capturing = True
+    with pytest.raises(TypeError, match=r"replay\(\)"):
+        run.log({"a": torch.Tensor(1.0)})
+    torch.gpu.capturing = False
+    assert run.step == 0
+    torch.gpu.run()
+    run.finish()
+    pool = _tensors.pool(torch)
+    assert [transfer.has_ended() for transfer in list(pool._under_way)] == [True] * 2
+    assert len(pool._free) == _tensors._SLOTS
+
+
+def test_pinned_memory_is_allocated_once(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots and events are used again, also while the sender does not get to them; beyond all slots torch's own help."""
+    monkeypatch.setattr(_tensors, "_SLOTS", 64)
+    monkeypatch.setenv("RUNTIDE_FLUSH_INTERVAL", "3600")
+    memory = Memory()
+    run = start_run(memory)
+    for step in range(1000):
+        run.log({"a": torch.Tensor(float(step)), "b": torch.Tensor(-float(step))})
+        torch.gpu.run()
+    assert torch.gpu.pinned == [64 * 8]
+    assert torch.gpu.events <= 64
+    for step in range(1000, 1040):
+        run.log({"a": torch.Tensor(float(step)), "b": torch.Tensor(-float(step))})
+    torch.gpu.run()
+    assert torch.gpu.pinned == [64 * 8] + [1] * 16
+    run.finish()
+    found = points(memory)
+    assert [value for key, _, value in found if key == "a"] == [float(step) for step in range(1040)]
+    assert [value for key, _, value in found if key == "b"] == [-float(step) for step in range(1040)]
+
+
+def test_tensors_under_way_are_the_parents(script: Callable[..., Any], spooled: Any) -> None:
+    """A forked child sends none of them, asks no event and destroys none, and logs numbers of its own."""
+    script(f"""
+import importlib.util, os, sys
+spec = importlib.util.spec_from_file_location("torch", {str(FAKE)!r})
+torch = sys.modules["torch"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(torch)
+import runtide
+run = runtide.init(project='p')
+run.log({{'parent': torch.Tensor(1.0)}})
+if (child := os.fork()) == 0:
+    errors = []
+    sys.unraisablehook = lambda error: errors.append(error)
+    run.log({{'child': 2.0}})
+    assert run.summary['child'] == 2.0
+    runtide.finish()
+    os._exit(len(errors))
+assert os.waitpid(child, 0)[1] == 0
+torch.gpu.run()
+""")
+    assert sorted(spooled.points()) == [("child", 1, 2.0), ("parent", 0, 1.0)]
+
+
+def test_many_threads_log_tensors(torch: Any) -> None:
+    """Each value is there once, whoever reads it: the sender, a look at the summary, or a call in want of slots."""
+    memory = Memory()
+    run = start_run(memory)
+    stop = threading.Event()
+
+    def device() -> None:
+        while not stop.is_set():
+            torch.gpu.run()
+
+    def work(name: str) -> None:
+        for number in range(500):
+            run.log({name: torch.Tensor(float(number))}, step=number)
+            if number % 50 == 0:
+                assert run.summary[name] <= number
+
+    threads = [threading.Thread(target=work, args=(f"k{number}",)) for number in range(4)]
+    worker = threading.Thread(target=device)
+    for thread in (worker, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.finish()
+    stop.set()
+    worker.join()
+    assert sorted(points(memory)) == [(f"k{n}", step, float(step)) for n in range(4) for step in range(500)]
