@@ -151,6 +151,8 @@ def _plain_object(value: Any, other: Callable[[Any], Any]) -> Any:
         return {field.name: plain_value(getattr(value, field.name), other) for field in dataclasses.fields(value)}
     if hasattr(value, "item") or hasattr(value, "tolist"):
         return _plain_array(value, other)
+    if hasattr(value, "numpy") and hasattr(value, "dtype"):  # TensorFlow
+        return plain_value(value.numpy(), other)
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(type(value)))}"
     return other(value)
@@ -161,13 +163,20 @@ def _plain_array(value: Any, other: Callable[[Any], Any]) -> Any:
     try:
         plain = value.item()
     except (ValueError, RuntimeError, TypeError, AttributeError):
-        plain = value.tolist() if hasattr(value, "tolist") else value
+        plain = _listed(value)
     if type(plain).__module__ == "numpy":  # longdouble: item() gives it back as it is
         try:
             plain = float(plain)
         except (TypeError, ValueError):
             plain = str(plain)
     return other(value) if plain is value else plain_value(plain, other)
+
+
+def _listed(value: Any) -> Any:
+    try:
+        return value.tolist() if hasattr(value, "tolist") else value
+    except RuntimeError as error:  # a tensor without data, such as torch's on the device "meta"
+        raise TypeError(str(error).partition("\n")[0]) from None
 
 
 def flatten(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

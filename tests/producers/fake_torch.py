@@ -135,7 +135,7 @@ class Tensor:
 
     def tolist(self) -> Any:
         assert not self.is_cuda, "this would wait for the device"
-        return list(self._block.cells)
+        return list(self._block.cells) if self.shape else self._block.cells[0]
 
 
 def change(tensor: Tensor, value: float) -> None:
@@ -161,9 +161,9 @@ class inference_mode:  # noqa: N801 - torch's name
 
 def empty(size: Any, *, dtype: Any, device: str, pin_memory: bool) -> Tensor:
     assert (device, pin_memory) == ("cpu", True)
-    count = size if isinstance(size, int) else math.prod(size)
-    gpu.pinned.append(count)
-    return Tensor([None] * count, dtype, cuda=False)
+    cells = [None] * (size if isinstance(size, int) else math.prod(size))
+    gpu.pinned.append(len(cells))
+    return Tensor(None if size == () else cells, dtype, cuda=False)
 
 
 def _current_stream(device: Any = None) -> Stream:

@@ -22,13 +22,18 @@ Until = Callable[[Callable[[], object], str], None]
 FAKE = Path(__file__).with_name("fake_torch.py")
 
 
-@pytest.fixture
-def torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The stand-in, in the place of torch."""
+def fake_torch() -> Any:
     spec = importlib.util.spec_from_file_location("torch", FAKE)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, in the place of torch."""
+    module = fake_torch()
     monkeypatch.setitem(sys.modules, "torch", module)
     monkeypatch.setattr(_tensors, "_pool", None)
     yield module
@@ -272,3 +277,157 @@ def test_many_threads_log_tensors(torch: Any) -> None:
     stop.set()
     worker.join()
     assert sorted(points(memory)) == [(f"k{n}", step, float(step)) for n in range(4) for step in range(500)]
+
+
+def real_torch() -> ModuleType:
+    return pytest.importorskip("torch", reason="torch is not installed")  # type: ignore[no-any-return]
+
+
+def _parameters(stub: Path, holder: str, name: str) -> list[set[str]]:
+    """Names of the parameters of a function that is written in C, for each way to call it; by torch's own stubs."""
+    tree = ast.parse(stub.read_text())
+    bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == holder]
+    found = [node for node in (bodies[0] if holder else tree.body) if getattr(node, "name", "") == name]
+    return [
+        {argument.arg for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]} - {"self"}
+        for node in found
+        if isinstance(node, ast.FunctionDef)
+    ]
+
+
+def test_the_stand_in_is_no_better_than_torch() -> None:
+    """Whatever it offers the real module has too, with parameters of the same names."""
+    real, torch = real_torch(), fake_torch()
+    stubs = Path(real.__file__ or "").parent / "_C"
+    offered = {name for name in vars(torch.Tensor) if not name.startswith("_")} | {"is_cuda", "device", "dtype", "shape"}
+    for name in offered:
+        assert hasattr(real.Tensor, name), name
+        ours = getattr(torch.Tensor, name, None)
+        if inspect.isfunction(ours):
+            wanted = set(inspect.signature(ours).parameters) - {"self"}
+            ways = _parameters(stubs / "__init__.pyi", "TensorBase", name)
+            assert any(wanted <= way for way in ways), (name, wanted, ways)
+    wanted = set(inspect.signature(torch.empty).parameters)
+    assert any(wanted <= way for way in _parameters(stubs / "_VariableFunctions.pyi", "", "empty"))
+    for name in ("record", "query"):
+        ours, theirs = getattr(torch.cuda.Event, name), getattr(real.cuda.Event, name)
+        assert set(inspect.signature(ours).parameters) <= set(inspect.signature(theirs).parameters)
+    inspect.signature(real.cuda.Event).bind()
+    inspect.signature(real.cuda.current_stream).bind(device="cuda:0")
+    inspect.signature(real.cuda.is_current_stream_capturing).bind()
+    inspect.signature(real.inference_mode).bind(False)
+    assert issubclass(real.nn.Parameter, real.Tensor) and isinstance(real.uint8, real.dtype)
+    assert real.strided is real.zeros(1).layout and real.complex64.is_complex and hash(real.device("cuda:0"))
+    assert issubclass(real.AcceleratorError, RuntimeError)
+
+
+def test_slots_take_every_type_of_number() -> None:
+    """On the host, with the real module: no type is converted, and neither autograd nor inference mode is in the way."""
+    torch = real_torch()
+    pool = _tensors.Pool(torch, pin=False)
+    kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.bool]
+    kinds += [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64]
+    tensors = [torch.tensor(1, dtype=kind) for kind in kinds for _ in range(20)]
+    tensors += [torch.tensor([[1.0]], requires_grad=True), torch.nn.Parameter(torch.tensor(1.0))]
+    tensors += [torch.tensor([1 + 1j]).conj().imag.neg()]
+    for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad):
+        with mode():
+            copies = [pool._target(tensor) for tensor in tensors]
+            for copy, tensor in zip(copies, tensors, strict=True):
+                source = tensor.detach().resolve_neg()
+                copy.target.copy_(source.reshape(1), non_blocking=True)
+        assert len({copy.slot for copy in copies}) == len(tensors)
+        assert [copy.target.item() for copy in copies] == [1] * len(tensors)
+        assert not any(copy.target.requires_grad for copy in copies)
+        target = pool._target(torch.zeros(2, 3)).target
+        assert (target.shape, target.is_pinned()) == ((2, 3), False)
+
+
+def test_tensors_of_the_host_are_numbers_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real module: also bfloat16 and what requires a gradient; later changes in place do not reach them."""
+    torch = real_torch()
+    memory = Memory()
+    run = start_run(memory)
+    loss = torch.tensor(0.5, requires_grad=True)
+    row = torch.tensor([1.0, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    run.log({"loss": loss, "half": torch.tensor([[1.5]], dtype=torch.bfloat16), "row": row, "n": torch.tensor(3)})
+    with torch.no_grad():
+        loss.add_(1)
+        row.add_(1)
+    for odd in (torch.tensor(1j), torch.zeros(1, device="meta"), torch.zeros(2, device="meta")):
+        with pytest.raises(TypeError, match="'odd'"):
+            run.log({"odd": odd})
+    run.finish()
+    assert points(memory) == [("loss", 0, 0.5), ("half", 0, 1.5), ("n", 0, 3.0)]
+    assert memory.records("metrics_json")[0]["values"] == ["[1.0,2.0]"]
+
+
+@pytest.mark.gpu
+def test_log_never_waits_for_a_real_device() -> None:
+    """A queue of seconds on the device: log() returns at once, torch sees no synchronisation, and all values are right."""
+    torch = real_torch()
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    memory = Memory()
+    run = start_run(memory)
+    run.log({"loss": torch.zeros((), device="cuda")})  # allocates the pinned memory
+    torch.cuda.synchronize()
+    loss = torch.zeros((), device="cuda", dtype=torch.bfloat16)
+    row = torch.zeros(3, device="cuda")
+    torch.cuda._sleep(4_000_000_000)
+    behind = torch.cuda.Event()
+    behind.record()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(1, 101):
+            loss.add_(1)
+            row.add_(1)
+            run.log({"loss": loss, "row": row, "list": [loss]})
+            loss.add_(1).sub_(1)
+        assert not behind.query(), "the device was still busy when all was logged"
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert run.flush(60)
+    run.finish()
+    assert [value for _, _, value in points(memory)] == [float(step) for step in range(101)]
+    (record,) = memory.records("metrics_json")
+    assert record["values"][:2] == ["[1.0,1.0,1.0]", "[1.0]"]
+    assert len(record["values"]) == 200
+    assert not run.dropped
+
+
+def test_arrays_that_only_numpy_can_read() -> None:
+    """TensorFlow's tensors have neither item() nor tolist(), but numpy()."""
+    import numpy as np
+
+    class Eager:
+        def __init__(self, values: Any) -> None:
+            self.dtype = "float32"
+            self._values = np.asarray(values, np.float32)
+
+        def numpy(self) -> Any:
+            return self._values
+
+    assert freeze("x", Eager(0.5)) == 0.5
+    assert freeze("x", Eager([[0.5]])) == 0.5
+    assert freeze("x", Eager([0.5, 1.5])) == "[0.5,1.5]"
+
+
+def test_arrays_of_jax() -> None:
+    """One element is a number, also of bfloat16; more are a list."""
+    jax = pytest.importorskip("jax.numpy", reason="jax is not installed")
+    assert freeze("x", jax.asarray(0.5)) == 0.5
+    assert freeze("x", jax.asarray([0.5], jax.bfloat16)) == 0.5
+    assert freeze("x", jax.arange(3)) == "[0,1,2]"
+    assert freeze("x", jax.asarray([0.5, 1.5], jax.bfloat16)) == "[0.5,1.5]"
+
+
+def test_tensors_of_tensorflow() -> None:
+    """One element is a number, more are a list; a variable's later change does not reach what was logged."""
+    tensorflow = pytest.importorskip("tensorflow", reason="tensorflow is not installed")
+    variable = tensorflow.Variable([1.0, 2.0])
+    frozen = freeze("x", variable)
+    variable.assign([3.0, 4.0])
+    assert frozen == "[1.0,2.0]"
+    assert freeze("x", tensorflow.constant(0.5)) == 0.5
+    assert freeze("x", tensorflow.constant([1.5], tensorflow.bfloat16)) == 1.5
