@@ -29,6 +29,8 @@ check: install ## formatting, lint, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 -p runtide -p runtide_schemas
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin -p runtide -p runtide_schemas
 	$(BIN)/lint-imports
 
 chaos: install kafka ## 100 faults: trainings, consumers, the broker and the store are killed and stopped

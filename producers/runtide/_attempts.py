@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtide import _platform
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -54,7 +56,7 @@ def _write(file: Path, content: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     draft.write_text(json.dumps(content))
-    draft.replace(file)
+    _platform.replace(draft, file)
 
 
 class Unfinished:

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from runtide import _platform
 from runtide._link import Chunk
 from runtide._report import warn
 from runtide_schemas import STREAMS, Damage, SegmentError, read_header, scan
@@ -112,7 +113,7 @@ class Backlog:
         self._saved = time.monotonic()
         with suppress(OSError):
             draft.write_text(json.dumps({"partition": self._partitions, "acked": self._acked}))
-            draft.replace(self.path / "forward.json")
+            _platform.replace(draft, self.path / "forward.json")
             self._dirty = False
 
     @property
@@ -192,6 +193,8 @@ class Backlog:
             return
         # The lock goes last: without it a folder that could not be removed would look like one of another host.
         for name in sorted(names, key="lock".__eq__):
+            if name == "lock" and not _platform.can_move_open_files():
+                self.unlock()  # nobody takes the folder for a dead writer's any more: writer.json is gone
             (self.path / name).unlink(missing_ok=True)
         self.path.rmdir()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from runtide import _platform
 from runtide._buffer import Buffer
 from runtide._config import Config
 from runtide._report import warn
@@ -167,7 +168,7 @@ class Facts(Buffer):
     @property
     def dir(self) -> str:
         """A folder for files of the run."""
-        folder = self._settings.home / "files" / self._path
+        folder = _platform.path_of(self._settings.home / "files", self._path)
         folder.mkdir(parents=True, exist_ok=True)
         return str(folder)
 

@@ -31,6 +31,12 @@ class _Segment:
         self.base = base
         self.size = 0
 
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
 
 class Spool:
     """One writer's folder in the spool. Made with the first record, so that a writer without records leaves no trace.
@@ -82,29 +88,40 @@ class Spool:
 
     def mark_closed(self) -> None:
         """Leave the mark, and keep the lock."""
+        self._close_segments()  # one that is open cannot be deleted everywhere
         if self._lock is not None:
             with suppress(OSError):  # the lock's end says it too, a little later
-                os.close(os.open(self._folder / "closed", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+                os.close(os.open(self._folder / "closed", os.O_CREAT | os.O_WRONLY, 0o644))
 
     def abandon(self) -> None:
         """Close the files. A forked child that kept the lock open would make its dead parent look alive."""
-        # Taken away first: a child may be forked in between, and must not close a descriptor that is somebody else's.
-        segments, self._segments = self._segments, {}
+        self._close_segments()
         lock, self._lock = self._lock, None
-        for segment in segments.values():
-            os.close(segment.descriptor)
         if lock is not None:
             os.close(lock)
 
+    def _close_segments(self) -> None:
+        # Taken away first: a child may be forked in between, and must not close a descriptor that is somebody else's.
+        segments, self._segments = self._segments, {}
+        for segment in segments.values():
+            segment.close()
+
     def _create(self) -> int:
-        """Make the folder under a name that no consumer looks at, and rename it when it is locked and described."""
-        draft = self._root / f".new-{self._folder.name}"
+        """Make the folder under a name that no consumer looks at, and rename it when it is locked and described.
+
+        Where that is not possible with the lock open, the description comes last: without it nobody touches a folder.
+        """
+        can_move = _platform.can_move_open_files()
+        draft = self._root / f".new-{self._folder.name}" if can_move else self._folder
         draft.mkdir(parents=True, exist_ok=True)
-        lock = os.open(draft / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        lock = os.open(draft / "lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
             _platform.lock_file(lock)
-            (draft / "writer.json").write_text(json.dumps(self._description()))
-            draft.rename(self._folder)
+            about = draft / "writer.json.new"
+            about.write_text(json.dumps(self._description()))
+            _platform.replace(about, draft / "writer.json")
+            if can_move:
+                draft.rename(self._folder)
         except OSError:
             os.close(lock)
             raise
@@ -121,11 +138,11 @@ class Spool:
 
     def _rotate(self, stream: Stream, previous: _Segment | None) -> _Segment:
         base = previous.base + previous.size if previous else 0
-        path = self._folder / f"{stream.name}-{base:020d}.seg"
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        segment = self._segments[stream.name] = _Segment(os.open(path, flags, 0o644), base)
         if previous:
-            os.close(previous.descriptor)
+            previous.close()  # before the next one is seen: then it may be deleted
+        path = self._folder / f"{stream.name}-{base:020d}.seg"
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | _platform.BINARY
+        segment = self._segments[stream.name] = _Segment(os.open(path, flags, 0o644), base)
         return segment
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runtide import _platform
 from runtide._errors import SettingsError
 from runtide._report import warn
 from runtide_schemas import home
@@ -57,7 +58,7 @@ def read_tokens(folder: Path) -> dict[str, str]:
     """The kept tokens by address, the last one logged in to at the end."""
     path = folder / "token.json"
     try:
-        if path.stat().st_mode & 0o077:
+        if _platform.is_open_to_others(path):
             warn("tokens", f"{path} is not used: others can read it. Do `chmod 600 {path}`, or log in anew")
             return {}
         kept = json.loads(path.read_bytes())
@@ -79,6 +80,6 @@ def keep_token(folder: Path, url: str, token: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".token-{os.getpid()}"
     draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as file:
+    with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         json.dump({**kept, url: token}, file)
-    draft.replace(folder / "token.json")
+    _platform.replace(draft, folder / "token.json")

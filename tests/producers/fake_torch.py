@@ -172,6 +172,4 @@ def _current_stream(device: Any = None) -> Stream:
 
 
 nn = SimpleNamespace(Parameter=Parameter)
-cuda = SimpleNamespace(
-    Event=Event, current_stream=_current_stream, is_current_stream_capturing=lambda: gpu.capturing
-)
+cuda = SimpleNamespace(Event=Event, current_stream=_current_stream, is_current_stream_capturing=lambda: gpu.capturing)

@@ -179,7 +179,9 @@ def test_tensors_of_many_elements_and_inside_of_lists_are_lists(torch: Any) -> N
     memory = Memory()
     run = start_run(memory)
     data = {"grid": torch.Tensor([1.0, 2.0]), "one": torch.Tensor([5.0]), "none": torch.Tensor([])}
-    run.log(data | {"mixed": [1, torch.Tensor(2.0), {"x": (torch.Tensor(3.0), None)}], "nested": {"y": torch.Tensor(4.0)}})
+    run.log(
+        data | {"mixed": [1, torch.Tensor(2.0), {"x": (torch.Tensor(3.0), None)}], "nested": {"y": torch.Tensor(4.0)}}
+    )
     torch.gpu.run()
     run.finish()
     (record,) = memory.records("metrics_json")
@@ -299,7 +301,12 @@ def test_the_stand_in_is_no_better_than_torch() -> None:
     """Whatever it offers the real module has too, with parameters of the same names."""
     real, torch = real_torch(), fake_torch()
     stubs = Path(real.__file__ or "").parent / "_C"
-    offered = {name for name in vars(torch.Tensor) if not name.startswith("_")} | {"is_cuda", "device", "dtype", "shape"}
+    offered = {name for name in vars(torch.Tensor) if not name.startswith("_")} | {
+        "is_cuda",
+        "device",
+        "dtype",
+        "shape",
+    }
     for name in offered:
         assert hasattr(real.Tensor, name), name
         ours = getattr(torch.Tensor, name, None)
