@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from runtide import _hooks
+from runtide import _environment, _hooks
 from runtide._config import Config, _plain
 from runtide._definitions import Metric
 from runtide._errors import Error, SettingsError, UsageError
@@ -119,7 +119,8 @@ def init(
 
     Raises:
         SettingsError: A setting has a value that cannot be used.
-        UsageError: Entity, project or id cannot be part of a path, or resume forbids the run.
+        UsageError: Entity, project or id cannot be part of a path, resume forbids the run, or RUNTIDE_REQUIRE_CLEAN_GIT
+            does because tracked files are changed.
         ConfigError: The config is a file that cannot be read, or would change a value that may not change.
         TypeError: The config cannot be stored.
     """
@@ -139,7 +140,10 @@ def init(
         return previous
     if config_include_keys and config_exclude_keys:
         raise UsageError("config_include_keys and config_exclude_keys were given: only one of them can be")
-    run = Run(resolve(arguments))
+    resolved = resolve(arguments)
+    if resolved.mode != "disabled":
+        _environment.require_clean()
+    run = Run(resolved)
     if config is not None:
         chosen = _selected(_plain(config), config_exclude_keys, config_include_keys)
         run.config.update(chosen, allow_val_change=allow_val_change is not False)

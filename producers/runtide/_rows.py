@@ -55,7 +55,7 @@ def freeze_row(leaves: Mapping[str, Any]) -> tuple[Any, ...]:
     """
     torch = sys.modules.get("torch")
     kinds = _kinds(torch) if torch else ()
-    if not kinds or not any([_is_far(value, kinds) for value in leaves.values()]):
+    if not kinds or not any(_is_far(value, kinds) for value in leaves.values()):
         return tuple([freeze(key, value) for key, value in leaves.items()])
     transfer = Transfer(pool(torch))
     try:
@@ -81,8 +81,8 @@ def _is_far(value: Any, kinds: tuple[type, ...]) -> bool:
     if kind in kinds:
         return bool(value.is_cuda and value.layout is sys.modules["torch"].strided and not value.is_quantized)
     if kind is list or kind is tuple:
-        return any([_is_far(item, kinds) for item in value])
-    return kind is dict and any([_is_far(item, kinds) for item in value.values()])
+        return any(_is_far(item, kinds) for item in value)
+    return kind is dict and any(_is_far(item, kinds) for item in value.values())
 
 
 def _late(key: str, value: Any, kinds: tuple[type, ...], transfer: Transfer) -> Any:

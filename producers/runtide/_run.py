@@ -111,7 +111,8 @@ class Run(Facts):
             self._surroundings.start()
 
     def _look_around(self, folder: str) -> None:
-        self._environment = _environment.capture(folder)
+        tell = not self._settings.silent and self._settings.rank == 0
+        self._environment = _environment.capture(folder, tell)
         self._version += 1
 
     def _arm(self) -> None:

@@ -69,7 +69,7 @@ class Transfer:
         if self.read or self.failed:
             return True
         try:
-            if not all([event.query() for event in self.events.values()]):
+            if not all(event.query() for event in self.events.values()):
                 return False
             self._claims.pop()
         except IndexError:

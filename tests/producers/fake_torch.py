@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 
-class dtype:  # noqa: N801 - torch's name
+class dtype:
     def __init__(self, size: int, is_complex: bool = False) -> None:
         self.itemsize = size
         self.is_complex = is_complex
@@ -148,7 +148,7 @@ class Parameter(Tensor):
     pass
 
 
-class inference_mode:  # noqa: N801 - torch's name
+class inference_mode:
     def __init__(self, mode: bool = True) -> None:
         assert not mode
 

@@ -191,7 +191,7 @@ def test_tensors_of_many_elements_and_inside_of_lists_are_lists(torch: Any) -> N
 
 
 def test_what_cannot_be_stored_leaves_no_trace(torch: Any) -> None:
-    """Complex numbers, a graph that is being captured, another value that is no value: a TypeError, and slots return."""
+    """Complex numbers, a graph that is being captured, another value that is none: a TypeError, and slots return."""
     run = start_run(Memory())
     with pytest.raises(TypeError, match="'z': complex"):
         run.log({"a": torch.Tensor(1.0), "z": torch.Tensor(1j, torch.complex64)})
@@ -210,7 +210,7 @@ def test_what_cannot_be_stored_leaves_no_trace(torch: Any) -> None:
 
 
 def test_pinned_memory_is_allocated_once(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slots and events are used again, also while the sender does not get to them; beyond all slots torch's own help."""
+    """Slots and events are used again, also while the sender does not get to them; beyond them torch's own serve."""
     monkeypatch.setattr(_tensors, "_SLOTS", 64)
     monkeypatch.setenv("RUNTIDE_FLUSH_INTERVAL", "3600")
     memory = Memory()
@@ -329,7 +329,7 @@ def test_the_stand_in_is_no_better_than_torch() -> None:
 
 
 def test_slots_take_every_type_of_number() -> None:
-    """On the host, with the real module: no type is converted, and neither autograd nor inference mode is in the way."""
+    """On the host, with the real module: no type is converted, and autograd and inference mode are not in the way."""
     torch = real_torch()
     pool = _tensors.Pool(torch, pin=False)
     kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.bool]
@@ -371,7 +371,7 @@ def test_tensors_of_the_host_are_numbers_and_lists(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.gpu
 def test_log_never_waits_for_a_real_device() -> None:
-    """A queue of seconds on the device: log() returns at once, torch sees no synchronisation, and all values are right."""
+    """A queue of seconds on the device: log() returns at once, torch sees nobody wait, and all values are right."""
     torch = real_torch()
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
@@ -386,7 +386,7 @@ def test_log_never_waits_for_a_real_device() -> None:
     behind.record()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for step in range(1, 101):
+        for _ in range(100):
             loss.add_(1)
             row.add_(1)
             run.log({"loss": loss, "row": row, "list": [loss]})
