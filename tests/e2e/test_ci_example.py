@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,15 +59,12 @@ class Checkout:
 
 
 def test_the_workflow_is_what_github_expects(workflow: dict) -> None:
-    """A merge to main starts it, every step does something, and what it installs and calls is there."""
+    """A merge to main starts it, every step does something, and no text of others gets into a shell."""
     assert workflow[True] == {"push": {"branches": ["main"]}}, "YAML 1.1 reads `on` as a truth value"
     assert all(("run" in step) != ("uses" in step) for step in steps(workflow).values())
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    install = steps(workflow)["Install"]["run"]
-    assert install == "pip install '.[examples]'" and "examples" in extras
     secrets = [name for name, value in workflow["env"].items() if "secrets." in value]
     assert secrets == ["RUNTIDE_TOKEN", "RUNTIDE_CLICKHOUSE_URL"]
-    assert not any("${{" in step.get("run", "") for step in steps(workflow).values()), "no text of others in a shell"
+    assert not any("${{" in step.get("run", "") for step in steps(workflow).values())
 
 
 def test_a_merge_is_evaluated_and_one_that_is_worse_is_refused(
@@ -93,7 +89,7 @@ def test_a_merge_is_evaluated_and_one_that_is_worse_is_refused(
         assert first.returncode == 0, first.stderr
 
         script = checkout.folder / "examples" / "ci" / "evaluate.py"
-        script.write_text(script.read_text().replace('"C": 0.1', '"C": 0.000001'))
+        script.write_text(script.read_text().replace('"epochs": 5', '"epochs": 0'))
         refused = checkout.run(evaluate)
         assert refused.returncode != 0 and "examples/ci/evaluate.py differs from commit" in refused.stderr
         checkout.commit("worse")
