@@ -36,9 +36,10 @@ check: install ## formatting, lint, types, import directions
 chaos: install kafka ## 100 faults: trainings, consumers, the broker and the store are killed and stopped
 	RUNTIDE_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -m chaos -s
 
-bench: install ## what log() costs and how much the pipeline takes
+bench: install ## what log() and the start cost and how much the pipeline takes
 	$(BIN)/python benchmarks/log_cost.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/startup.py
 
 browser: ## install Chromium for the browser tests, where that is possible
 	@command -v chromium chromium-browser google-chrome >/dev/null \

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import getpass
 import os
 import sys
 from typing import Any
 
-from runtide._http import HttpLink
 from runtide._link import ParcelError, TroubleError
 from runtide._report import say
 from runtide._tokens import find_stack, keep_token, parse_url
@@ -54,6 +51,8 @@ def login(
 
 def command(argv: list[str]) -> int:
     """Keep the token of a stack on another machine."""
+    import argparse
+
     parser = argparse.ArgumentParser(prog="runtide login", description="Keep the token of a stack on another machine.")
     parser.add_argument("url", nargs="?", help="http://host:port (default: RUNTIDE_URL, else the last one)")
     args = parser.parse_args(argv)
@@ -71,10 +70,14 @@ def command(argv: list[str]) -> int:
 def _ask(url: str) -> str:
     if sys.stdin is None or not sys.stdin.isatty():
         return ""
+    import getpass
+
     return getpass.getpass(f"Token of {url} (the file ingest.token of its folder): ")
 
 
 def _is_taken(url: str, token: str) -> bool:
+    from runtide._http import HttpLink  # not every script that logs goes by HTTP
+
     link = HttpLink(url, token)
     try:
         link.verify()

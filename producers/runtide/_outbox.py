@@ -8,7 +8,6 @@ from pathlib import Path
 from runtide import _platform
 from runtide._backlog import Backlog
 from runtide._forward import Forwarder
-from runtide._http import HttpLink
 from runtide._link import Link
 from runtide._report import say
 from runtide._settings import Settings
@@ -97,10 +96,12 @@ def _forwarder(settings: Settings) -> Forwarder:
 
 def open_link(settings: Settings) -> Link:
     """The way to the other side that the settings name."""
+    # Imported where one is needed, but by the thread that calls init() and not by the forwarder: a child forked in the
+    # midst of an import would wait for it for ever.
     if settings.kafka is None:
+        from runtide._http import HttpLink
+
         return HttpLink(settings.url, settings.token)
-    # Imported by the thread that calls init() and not by the forwarder: a child forked in the midst of an import
-    # would wait for it for ever.
     from runtide._kafka import KafkaLink
 
     return KafkaLink(settings.kafka)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing.util
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -130,9 +130,10 @@ class Run(Facts):
                 return
             self._sender = sender
             self._room = self._points
-            if self._child:
-                # Its processes end by os._exit, which runs no atexit function, but these they do run.
-                multiprocessing.util.Finalize(None, self.finish, exitpriority=10)
+            # Its processes end by os._exit, which runs no atexit function, but these they do run. Where it was never
+            # imported, this is none of them.
+            if self._child and (util := sys.modules.get("multiprocessing.util")):
+                util.Finalize(None, self.finish, exitpriority=10)
 
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
         """A run that is pickled into another process logs into the same run there, as a child."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -30,6 +26,12 @@ def fetch(query: str, output: str, parameters: Mapping[str, str] | None = None, 
     Raises:
         QueryError: The store refused the query, or cannot be reached.
     """
+    # Here, as not every script that logs also asks: they take longer to import than the rest of the SDK.
+    import base64
+    import urllib.error
+    import urllib.parse
+    import urllib.request
+
     try:
         store = find_store("reader")
     except AddressError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from string import Template
 
 # A statement ends with a semicolon at the end of a line.
@@ -52,6 +52,6 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """All migrations, in order."""
-    found = [entry for entry in (files("runtide_schemas") / "clickhouse").iterdir() if entry.name.endswith(".sql")]
+    found = Path(__file__).with_name("clickhouse").glob("*.sql")
     result = [Migration(int(entry.name.split("_")[0]), entry.name, entry.read_text("utf-8")) for entry in found]
     return sorted(result, key=lambda migration: migration.number)

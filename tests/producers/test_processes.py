@@ -264,12 +264,13 @@ assert not seen, set(seen)
 
 
 def test_importing_is_light(script: Script) -> None:
-    """The SDK loads neither numpy nor pandas nor Kafka nor Arrow."""
+    """The SDK loads neither numpy nor pandas nor Kafka nor Arrow, and no HTTP where nothing goes by it."""
     script("""
 import sys
 import runtide
 runtide.init(project='p').log({'a': 1.0})
-heavy = {'numpy', 'pandas', 'pyarrow', 'confluent_kafka', 'clickhouse_connect', 'torch'} & set(sys.modules)
+heavy = {'numpy', 'pandas', 'pyarrow', 'confluent_kafka', 'clickhouse_connect', 'torch', 'http.client', 'ssl'}
+heavy &= set(sys.modules)
 assert not heavy, heavy
 """)
 
