@@ -119,7 +119,8 @@ class Pool:
         device = source.device
         if device not in transfer.streams:
             transfer.streams[device] = self._torch.cuda.current_stream(device)
-        copy.target.copy_(source if copy.slot is None else source.reshape(1), non_blocking=True)
+        # One element of any number of dimensions is a number.
+        copy.target.copy_(source.reshape(()) if copy.slot is not None and source.dim() else source, non_blocking=True)
         # Where that is not the tensor's own stream, its memory must not be used again before the copy is made.
         source.record_stream(transfer.streams[device])
         return copy
@@ -146,8 +147,7 @@ class Pool:
     def _target(self, source: Any) -> Copy:
         """Pinned memory of the source's type: a conversion would be made on the host, before anything has come."""
         if source.numel() == 1 and (slot := self._slot()) is not None:
-            first = slot * (_SLOT_BYTES // source.element_size())
-            return Copy(self._view(source.dtype)[first : first + 1], slot)
+            return Copy(self._view(source.dtype)[slot * (_SLOT_BYTES // source.element_size())], slot)
         # torch keeps pinned memory that is free again, by size.
         target = self._torch.empty(source.shape, dtype=source.dtype, device="cpu", pin_memory=self._pin)
         return Copy(target, None)

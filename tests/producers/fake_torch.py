@@ -106,21 +106,23 @@ class Tensor:
     def element_size(self) -> int:
         return self.dtype.itemsize
 
-    def reshape(self, shape: int) -> "Tensor":
-        assert self.numel() == shape == 1
-        return self
+    def dim(self) -> int:
+        return len(self.shape)
+
+    def reshape(self, shape: tuple[()]) -> "Tensor":
+        assert self.numel() == 1
+        return Tensor(None, self.dtype, self.is_cuda, self._block)
 
     def view(self, dtype: Any) -> "Tensor":
         count = self.numel() * self.dtype.itemsize // dtype.itemsize
         return Tensor([None] * count, dtype, self.is_cuda, self._block)
 
-    def __getitem__(self, part: slice) -> "Tensor":
-        assert part.stop == part.start + 1
-        return Tensor([None], self.dtype, self.is_cuda, self._block, part.start * self.dtype.itemsize)
+    def __getitem__(self, index: int) -> "Tensor":
+        return Tensor(None, self.dtype, self.is_cuda, self._block, index * self.dtype.itemsize)
 
     def copy_(self, other: "Tensor", non_blocking: bool = False) -> "Tensor":
         assert non_blocking and other.is_cuda and not self.is_cuda, "this would wait for the device"
-        assert self.dtype is other.dtype and self.numel() == other.numel(), "the host would convert it too early"
+        assert (self.dtype, self.shape) == (other.dtype, other.shape), "the host would convert it too early"
         source, target, first = other._block.cells, self._block.cells, self._at
         gpu.current.work.append(lambda: target.__setitem__(slice(first, first + len(source)), source))
         return self

@@ -342,7 +342,7 @@ def test_slots_take_every_type_of_number() -> None:
             copies = [pool._target(tensor) for tensor in tensors]
             for copy, tensor in zip(copies, tensors, strict=True):
                 source = tensor.detach().resolve_neg()
-                copy.target.copy_(source.reshape(1), non_blocking=True)
+                copy.target.copy_(source.reshape(()), non_blocking=True)
         assert len({copy.slot for copy in copies}) == len(tensors)
         assert [copy.target.item() for copy in copies] == [1] * len(tensors)
         assert not any(copy.target.requires_grad for copy in copies)
