@@ -246,7 +246,7 @@ class Run(Facts):
 
     def _declare(self, definitions: dict[str, dict[str, Any]]) -> None:
         with self._fold:
-            self._collect()
+            self._catch_up()
             self._definitions = definitions
             self._axes.declare(definitions)
             self._summary._declare({name: rule(definition) for name, definition in definitions.items()})

@@ -26,7 +26,7 @@ def fetch(query: str, output: str, parameters: Mapping[str, str] | None = None, 
     Raises:
         QueryError: The store refused the query, or cannot be reached.
     """
-    # Here, as not every script that logs also asks: they take longer to import than the rest of the SDK.
+    # Here, as not every script that logs also asks, and their import takes a while.
     import base64
     import urllib.error
     import urllib.parse

@@ -55,7 +55,7 @@ class Transfer:
         """Queue the copy of a tensor.
 
         Raises:
-            TypeError: It has no value that could be stored, or none at this time.
+            TypeError: It has no value yet.
         """
         return self._pool.copy(tensor, self)
 
@@ -108,12 +108,11 @@ class Pool:
     def copy(self, tensor: Any, transfer: Transfer) -> Copy:
         """See `Transfer.copy`."""
         source = tensor.detach()  # autograd would else take our memory for a part of the model
-        if source.dtype.is_complex:
-            raise TypeError("complex numbers cannot be stored")
         if self._torch.cuda.is_current_stream_capturing():
             raise TypeError("a CUDA graph is being captured, so that it has no value yet; log it after replay()")
-        if source.is_neg():  # else the host would negate memory to which nothing has come yet
-            source = source.resolve_neg()
+        # Else the host would conjugate or negate memory to which nothing has come yet.
+        if source.is_conj() or source.is_neg():
+            source = source.resolve_conj().resolve_neg()
         copy = self._target(source)
         transfer.copies.append(copy)
         device = source.device
@@ -146,8 +145,9 @@ class Pool:
 
     def _target(self, source: Any) -> Copy:
         """Pinned memory of the source's type: a conversion would be made on the host, before anything has come."""
-        if source.numel() == 1 and (slot := self._slot()) is not None:
-            return Copy(self._view(source.dtype)[slot * (_SLOT_BYTES // source.element_size())], slot)
+        size = source.element_size()
+        if source.numel() == 1 and size <= _SLOT_BYTES and (slot := self._slot()) is not None:
+            return Copy(self._view(source.dtype)[slot * (_SLOT_BYTES // size)], slot)
         # torch keeps pinned memory that is free again, by size.
         target = self._torch.empty(source.shape, dtype=source.dtype, device="cpu", pin_memory=self._pin)
         return Copy(target, None)
