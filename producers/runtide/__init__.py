@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runtide import _api
+from runtide import _api, _later
+from runtide import _errors as errors
 from runtide._alerts import AlertLevel
 from runtide._api import Settings, alert, define_metric, finish, init, log, mark_preempting
-from runtide._errors import ConfigError, Error, QueryError, SettingsError, UsageError
+from runtide._compat import require, setup, teardown, termerror, termlog, termwarn, util
+from runtide._errors import CommError, ConfigError, Error, QueryError, SettingsError, UsageError
 from runtide._login import login
 from runtide._run import Run
 from runtide._sql import sql
 
 __all__ = [
     "AlertLevel",
+    "CommError",
     "ConfigError",
     "Error",
     "QueryError",
@@ -24,14 +27,22 @@ __all__ = [
     "alert",
     "config",
     "define_metric",
+    "errors",
     "finish",
     "init",
     "log",
     "login",
     "mark_preempting",
+    "require",
     "run",
+    "setup",
     "sql",
     "summary",
+    "teardown",
+    "termerror",
+    "termlog",
+    "termwarn",
+    "util",
 ]
 
 if TYPE_CHECKING:
@@ -48,4 +59,6 @@ else:
             return _api._open_run()
         if name in ("config", "summary"):
             return getattr(_api, name)()
+        if (later := _later.find(name)) is not None:
+            return later
         raise AttributeError(f"module 'runtide' has no attribute {name!r}; it has {', '.join(__all__)}")

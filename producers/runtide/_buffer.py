@@ -13,6 +13,7 @@ from typing import Any
 from runtide._definitions import Axes
 from runtide._errors import UsageError
 from runtide._frames import Entry, Shape
+from runtide._later import waits
 from runtide._report import warn
 from runtide._rows import Row, freeze_row, room, settle, wait
 from runtide._summary import Summary
@@ -155,7 +156,7 @@ class Buffer:
             raise TypeError(f"log() takes a dictionary of values by name, not {type(data).__name__}")
         moment = time.time_ns()
         try:
-            leaves = dict(flatten(data))
+            leaves = {key: value for key, value in flatten(data) if not waits(key, value)}
         except RecursionError:
             raise TypeError("log() was given a dictionary that is nested too deeply or contains itself") from None
         leaves.pop("_step", None)

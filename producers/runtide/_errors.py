@@ -4,7 +4,8 @@ Error                    root of them all
 ├── UsageError           the API was called wrongly, such as log() after finish()
 │   └── SettingsError    a setting has a value that cannot be used
 ├── ConfigError          a value of the config would change silently
-└── QueryError           the store refused a query, or cannot be reached
+└── CommError            another process refused, or cannot be reached
+    └── QueryError       ... the store, a query
 """
 
 from __future__ import annotations
@@ -26,5 +27,9 @@ class ConfigError(Error):
     """A config value would change without `allow_val_change=True`."""
 
 
-class QueryError(Error):
+class CommError(Error):
+    """Another process refused something, or cannot be reached."""
+
+
+class QueryError(CommError):
     """The store refused a query, or cannot be reached."""

@@ -36,7 +36,16 @@ def _below(limit: int) -> int:
 
 def run_id() -> str:
     """Eight lowercase letters and digits."""
-    return "".join(_ALPHABET[_below(len(_ALPHABET))] for _ in range(8))
+    return random_text(8)
+
+
+def random_text(length: int = 8) -> str:
+    """Lowercase letters and digits.
+
+    Args:
+        length: How many.
+    """
+    return "".join(_ALPHABET[_below(len(_ALPHABET))] for _ in range(length))
 
 
 def run_name(path: str) -> str:

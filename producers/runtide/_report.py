@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -23,3 +24,10 @@ def warn(topic: str, message: str) -> None:
     if now - _last.get(topic, -_INTERVAL) >= _INTERVAL:
         _last[topic] = now
         say(f"warning: {message}")
+
+
+def warn_once(topic: str, message: str, prefix: str = "warning: ") -> None:
+    """Print a warning once in the life of the process for each topic."""
+    if _last.get(topic) != math.inf:
+        _last[topic] = math.inf
+        say(prefix + message)

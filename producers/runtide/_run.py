@@ -19,6 +19,7 @@ from runtide._config import Config
 from runtide._definitions import Metric, checked, merged, rule
 from runtide._facts import Facts
 from runtide._notebook import in_notebook
+from runtide._later import LaterOnRun
 from runtide._outbox import open_transport
 from runtide._report import say, warn
 from runtide._resume import ask_about, look_back
@@ -32,7 +33,7 @@ _DISABLED_ROOM = 10_000
 _ENVIRONMENT_TIMEOUT = 1.0
 
 
-class Run(Facts):
+class Run(Facts, LaterOnRun):
     """One training execution. Made by `runtide.init()`; all methods may be called from any thread.
 
     Args:

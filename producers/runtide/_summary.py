@@ -12,6 +12,7 @@ from typing import Any
 
 from runtide._definitions import matching
 from runtide._frames import Entry, Shape
+from runtide._later import waits
 from runtide._values import EXACT_FLOATS, INTEGERS, Json, cell, freeze, utf8
 
 _NOT_FINITE = frozenset(('"NaN"', '"Infinity"', '"-Infinity"', '"nan"', '"inf"', '"-inf"'))
@@ -123,6 +124,8 @@ class Summary(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise TypeError(f"the key {key!r} is of type {type(key).__name__}: keys of the summary must be str")
+        if waits(key, value):
+            return
         key = utf8(key)
         frozen = freeze(key, value)
         with self._guard:

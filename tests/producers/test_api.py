@@ -19,8 +19,9 @@ from runtide.testing import Memory, start_run
 
 ODD = object()
 PUBLIC = [
-    "AlertLevel", "ConfigError", "Error", "QueryError", "Run", "Settings", "SettingsError", "UsageError", "alert",
-    "config", "define_metric", "finish", "init", "log", "login", "mark_preempting", "run", "sql", "summary",
+    "AlertLevel", "CommError", "ConfigError", "Error", "QueryError", "Run", "Settings", "SettingsError", "UsageError",
+    "alert", "config", "define_metric", "errors", "finish", "init", "log", "login", "mark_preempting", "require", "run",
+    "setup", "sql", "summary", "teardown", "termerror", "termlog", "termwarn", "util",
 ]  # fmt: skip
 
 
