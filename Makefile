@@ -57,5 +57,6 @@ docs: install ## build the documentation into docs/_build
 lock: ## resolve the lock files anew
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra all --python-version 3.11 pyproject.toml -o requirements/base.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra all --group dev -c requirements/base.txt --python-version 3.11 pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group integrations -c requirements/dev.txt --python-version 3.11 pyproject.toml -o requirements/integrations.txt
 	echo uv | $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 - -o requirements/uv.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group docs -c requirements/dev.txt --python-version 3.11 pyproject.toml -o requirements/docs.txt

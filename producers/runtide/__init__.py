@@ -8,7 +8,7 @@ from runtide import _api, _later
 from runtide import _errors as errors
 from runtide._alerts import AlertLevel
 from runtide._api import Settings, alert, define_metric, finish, init, log, mark_preempting
-from runtide._compat import require, setup, teardown, termerror, termlog, termwarn, util
+from runtide._compat import install_as_wandb, require, setup, teardown, termerror, termlog, termwarn, util
 from runtide._errors import CommError, ConfigError, Error, QueryError, SettingsError, UsageError
 from runtide._login import login
 from runtide._run import Run
@@ -30,6 +30,7 @@ __all__ = [
     "errors",
     "finish",
     "init",
+    "install_as_wandb",
     "log",
     "login",
     "mark_preempting",

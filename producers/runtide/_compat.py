@@ -11,6 +11,16 @@ from runtide._report import say, warn_once
 util = SimpleNamespace(generate_id=_names.random_text)
 
 
+def install_as_wandb() -> None:
+    """Let `import wandb` give runtide from now on, in this process: call it before importing a framework.
+
+    For a script that shall stay as it is, and for its child processes: `runtide exec python train.py`.
+    """
+    from runtide import _shim  # importlib.metadata, which it needs, costs every other script 20 ms
+
+    _shim.install()
+
+
 def require(requirement: Any = None, experiment: Any = None) -> None:
     """Do nothing: what W&B turns on by this is always on."""
 

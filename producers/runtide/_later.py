@@ -91,9 +91,17 @@ class _Namespace:
 
 
 class LaterOnRun:
-    """The methods of a run that are not there yet."""
+    """The methods of a run that are not there yet, and what frameworks made for W&B ask of one."""
 
     __slots__ = ()
+
+    @property
+    def _attach_id(self) -> LaterOnRun:
+        """What another process attaches to this run by: the run, as it is pickled."""
+        return self
+
+    def _label(self, *_: Any, **__: Any) -> None:
+        """Do nothing: W&B counts by it who uses which framework."""
 
     if not TYPE_CHECKING:  # checkers would accept any misspelt attribute
 

@@ -18,8 +18,8 @@ from runtide._attempts import Attempt
 from runtide._config import Config
 from runtide._definitions import Metric, checked, merged, rule
 from runtide._facts import Facts
-from runtide._notebook import in_notebook
 from runtide._later import LaterOnRun
+from runtide._notebook import in_notebook
 from runtide._outbox import open_transport
 from runtide._report import say, warn
 from runtide._resume import ask_about, look_back
