@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 
 from runtide._errors import Error
+from runtide._exec import command as execute
 from runtide._forward_command import forward
 from runtide._login import command as login
 from runtide._sql import fetch
@@ -23,6 +24,7 @@ _FORMATS = {
 _SUMMARIES = {
     "consume": "bring the records of a spool folder or of Kafka into the store, and go on",
     "dead-letters": "list, show and replay what could not be used",
+    "exec": "run a script as it is, with runtide in the place of wandb",
     "forward": "deliver what waits in the outbox to Kafka or to a stack on another machine",
     "login": "keep the token of a stack on another machine",
     "runs": "list the runs",
@@ -105,7 +107,13 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-_BUILT_IN: dict[str, Callable[[list[str]], int]] = {"forward": forward, "login": login, "runs": runs, "sql": sql}
+_BUILT_IN: dict[str, Callable[[list[str]], int]] = {
+    "exec": execute,
+    "forward": forward,
+    "login": login,
+    "runs": runs,
+    "sql": sql,
+}
 
 
 def _plugins() -> dict[str, EntryPoint]:
