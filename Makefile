@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check chaos bench browser docs kafka lock
+.PHONY: help install demo test test-integrations check chaos bench browser docs kafka lock
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 26
 
 install: .venv/installed ## set up .venv from the lock files
 
@@ -24,6 +24,16 @@ demo: install ## start everything, train three times, show the dashboard
 # Two files at a time: the tests wait for processes more than they work.
 test: install browser kafka ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-integrations: .venv-integrations/installed ## frameworks that log to W&B log to runtide (brings 6 GB of them, on Linux)
+	.venv-integrations/bin/python -m pytest -n 2 tests/integrations
+
+# Apart from .venv: only these tests need the frameworks.
+.venv-integrations/installed: .venv/installed requirements/integrations.txt
+	$(PYTHON) -m venv .venv-integrations
+	$(BIN)/uv pip install --quiet --python .venv-integrations/bin/python --require-hashes -r requirements/integrations.txt
+	$(BIN)/uv pip install --quiet --python .venv-integrations/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
 
 check: install ## formatting, lint, types, import directions
 	$(BIN)/ruff format --check .
