@@ -26,7 +26,7 @@ test: install browser kafka ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-integrations: .venv-integrations/installed ## frameworks that log to W&B log to runtide (brings 6 GB of them, on Linux)
-	.venv-integrations/bin/python -m pytest -n 2 tests/integrations
+	.venv-integrations/bin/python -m pytest -n 2 --timeout 600 tests/integrations
 
 # Apart from .venv: only these tests need the frameworks.
 .venv-integrations/installed: .venv/installed requirements/integrations.txt

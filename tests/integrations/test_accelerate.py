@@ -23,3 +23,8 @@ def check(trained: Any) -> None:
 def test_the_tracker_for_wandb(train: Any, way: str) -> None:
     """What is logged is stored at the steps given; images and tables are left out with a word."""
     check(train("train_accelerate.py", way, "wandb"))
+
+
+def test_our_tracker_by_its_name(train: Any) -> None:
+    """The same rows, configuration and description."""
+    check(train("train_accelerate.py", "plain", "runtide"))

@@ -46,3 +46,32 @@ def test_the_callback_for_wandb(train: Any, way: str) -> None:
     assert trained.run.startswith("default/huggingface/")
     assert trained.errors.count("artifacts are not recorded yet") == 1
     assert trained.errors.count("gradients are not recorded yet") == 1
+
+
+def test_our_callback_by_its_name(train: Any) -> None:
+    """The same rows, configuration and results; that models are not saved yet is said once."""
+    trained = train("train_huggingface.py", "plain", "runtide", RUNTIDE_LOG_MODEL="checkpoint", WANDB_LOG_MODEL="false")
+    check(trained)
+    assert trained.run.startswith("default/huggingface/")
+    assert trained.errors.count("saving checkpoints as artifacts is not there yet") == 1
+
+
+def test_our_callback_handed_over(train: Any) -> None:
+    """It goes on with the run that the script began, whose name, project and configuration stay."""
+    trained = train("train_huggingface.py", "plain", "callback")
+    assert trained.rows() == expected(trained.told)
+    assert trained.run.startswith("default/mine/")
+    assert trained.spooled.description()["name"] == "begun"
+    assert (trained.config["own"], trained.config["num_train_epochs"]) == (1, 2)
+
+
+def test_the_example(train: Any) -> None:
+    """With `report_to` and one variable: losses fall, and the last evaluation is what the example prints."""
+    trained = train("huggingface.py", "plain", WANDB_LOG_MODEL="true")
+    rows = trained.rows().values()
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    evaluations = [row["eval/loss"] for row in rows if "eval/loss" in row]
+    assert losses[-1] < losses[0]
+    assert evaluations[-1] == trained.told["eval_loss"]
+    assert trained.run.startswith("default/huggingface/")
+    assert trained.errors.count("saving checkpoints as artifacts is not there yet") == 1

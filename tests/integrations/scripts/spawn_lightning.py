@@ -1,9 +1,8 @@
-"""Hands a WandbLogger to a spawned process, as Lightning's strategies do, which logs by it."""
+"""Hands a logger to a spawned process, as Lightning's strategies do, which logs by it; the argument is its class."""
 
 import json
 import multiprocessing
-
-from lightning.pytorch.loggers import WandbLogger
+import sys
 
 
 def work(logger):
@@ -11,7 +10,11 @@ def work(logger):
 
 
 if __name__ == "__main__":
-    logger = WandbLogger(project="tiny")
+    if sys.argv[1] == "WandbLogger":
+        from lightning.pytorch.loggers import WandbLogger as Logger
+    else:
+        from runtide.integrations.lightning import RuntideLogger as Logger
+    logger = Logger(project="tiny")
     logger.log_metrics({"parent": 1.0}, step=3)
     process = multiprocessing.get_context("spawn").Process(target=work, args=(logger,))
     process.start()

@@ -6,8 +6,14 @@ import sys
 import numpy as np
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, set_seed
 
-if sys.argv[1] == "runtide":
-    import runtide.integrations.huggingface  # noqa: F401 - makes the name known to Transformers
+callbacks = []
+if sys.argv[1] != "wandb":
+    import runtide
+    from runtide.integrations.huggingface import RuntideCallback  # makes the name known to Transformers
+
+    if sys.argv[1] == "callback":
+        runtide.init(project="mine", name="begun", config={"own": 1})
+        callbacks = [RuntideCallback()]
 
 set_seed(0)
 random = np.random.default_rng(0)
@@ -20,7 +26,7 @@ model = BertForSequenceClassification(
 )
 arguments = TrainingArguments(
     "out",
-    report_to=sys.argv[1],
+    report_to="none" if callbacks else sys.argv[1],
     run_name="tiny",
     num_train_epochs=2,
     logging_steps=2,
@@ -30,7 +36,7 @@ arguments = TrainingArguments(
     use_cpu=True,
     disable_tqdm=True,
 )
-trainer = Trainer(model, arguments, train_dataset=data, eval_dataset=data)
+trainer = Trainer(model, arguments, train_dataset=data, eval_dataset=data, callbacks=callbacks)
 trainer.train()
 trainer.evaluate()
 predicted = trainer.predict(data).metrics

@@ -1,0 +1,1 @@
+"""Callbacks, loggers and trackers for frameworks, one module each. Importing a module needs its framework."""
