@@ -22,7 +22,8 @@ def expected(told: dict[str, Any]) -> dict[int, dict[str, float]]:
     for entry in told["history"]:
         step = entry.pop("step")
         rows.append(renamed({k: v for k, v in entry.items() if k not in ONCE}) | {"train/global_step": step})
-    return dict(enumerate([*rows, renamed(told["predicted"])]))
+    # A prediction has no step of its own: step_sync gives it the last one.
+    return dict(enumerate([*rows, renamed(told["predicted"]) | {"train/global_step": step}]))
 
 
 def check(trained: Any) -> None:
