@@ -9,20 +9,33 @@ from runtide import _errors as errors
 from runtide._alerts import AlertLevel
 from runtide._api import Settings, alert, define_metric, finish, init, log, mark_preempting
 from runtide._compat import install_as_wandb, require, setup, teardown, termerror, termlog, termwarn, util
-from runtide._errors import CommError, ConfigError, Error, QueryError, SettingsError, UsageError
+from runtide._errors import (
+    CommError,
+    ConfigError,
+    Error,
+    NotFoundError,
+    QueryError,
+    SettingsError,
+    UnavailableError,
+    UsageError,
+)
 from runtide._login import login
+from runtide._query import Api
 from runtide._run import Run
 from runtide._sql import sql
 
 __all__ = [
     "AlertLevel",
+    "Api",
     "CommError",
     "ConfigError",
     "Error",
+    "NotFoundError",
     "QueryError",
     "Run",
     "Settings",
     "SettingsError",
+    "UnavailableError",
     "UsageError",
     "alert",
     "config",

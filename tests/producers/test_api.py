@@ -19,10 +19,10 @@ from runtide.testing import Memory, start_run
 
 ODD = object()
 PUBLIC = [
-    "AlertLevel", "CommError", "ConfigError", "Error", "QueryError", "Run", "Settings", "SettingsError", "UsageError",
-    "alert", "config", "define_metric", "errors", "finish", "init", "install_as_wandb", "log", "login",
-    "mark_preempting", "require", "run", "setup", "sql", "summary", "teardown", "termerror", "termlog", "termwarn",
-    "util",
+    "AlertLevel", "Api", "CommError", "ConfigError", "Error", "NotFoundError", "QueryError", "Run", "Settings",
+    "SettingsError", "UnavailableError", "UsageError", "alert", "config", "define_metric", "errors", "finish", "init",
+    "install_as_wandb", "log", "login", "mark_preempting", "require", "run", "setup", "sql", "summary", "teardown",
+    "termerror", "termlog", "termwarn", "util",
 ]  # fmt: skip
 
 
