@@ -148,7 +148,7 @@ class Filters:
 
     def _one_of(self, numbers: list[int | float]) -> str:
         """The condition that the cell `c` is one of some numbers: every list has those that its type holds exactly."""
-        integers = self._add("Array(Int256)", [int(number) for number in numbers if number % 1 == 0])
+        integers = self._add("Array(Int256)", [int(n) for n in numbers if n % 1 == 0 and abs(n) < _LARGEST])
         floats = self._add("Array(Float64)", [float(number) for number in numbers if _is_float(number)])
         return f"if(c.1 = {INTEGER}, has({integers}, c.2), c.1 = {NUMBER} AND has({floats}, c.3))"
 
