@@ -8,7 +8,6 @@ elements does, and what is negated ($ne, $nin, $not, $nor) holds for runs that d
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -176,7 +175,9 @@ def _scalar(value: Any, converted: Callable[[Any], Any]) -> Any:
     if isinstance(plain, (list, dict)):
         raise UsageError(f"{value!r} cannot be compared as a whole: compare a list's elements ($in), or config.a.b")
     if isinstance(plain, int) and not isinstance(plain, bool) and abs(plain) >= _LARGEST:
-        return math.inf if plain > 0 else -math.inf
+        if not _is_float(plain):
+            raise UsageError(f"{value!r} cannot be compared: integers go to 2^255, and beyond them floats")
+        return float(plain)
     return utf8(plain) if isinstance(plain, str) else plain
 
 

@@ -60,6 +60,8 @@ def test_no_name_and_no_value_is_part_of_the_query(name: str) -> None:
         ({"config.x": {"$regex": "a", "$options": "x"}}, r"\$options some of the letters i, m, s"),
         ({"config.x": {"$options": "i"}}, r"\$options stands beside \$regex"),
         ({"config.x": object()}, r"cannot be compared: .*not serialisable"),
+        ({"config.x": 2**255 + 1}, r"integers go to 2\^255"),
+        ({"config.x": 10**400}, r"integers go to 2\^255"),
         ({"created_at": "yesterday"}, r"'yesterday' is no time"),
         ({"config." + ".".join("a" * 21): 1}, r"more than 20 parts"),
     ],
