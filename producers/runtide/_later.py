@@ -43,9 +43,8 @@ _FEATURES = {
     "gradients": _Feature(records="unwatch watch"),
     "source files": _Feature(records="log_code"),
     "sweeps": _Feature(results="agent controller sweep"),
-    "queries by Api": _Feature(results="Api"),
 }
-_NOT_ON_RUNS = frozenset(("queries by Api", "sweeps"))
+_NOT_ON_RUNS = frozenset(("sweeps",))
 # What scripts call on tables and artifacts to fill them.
 _FILLING = frozenset((
     "add", "add_column", "add_computed_columns", "add_data", "add_dir", "add_file", "add_reference", "add_row", "cast",
