@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-integrations check chaos bench browser docs kafka lock
+.PHONY: help install demo test test-integrations test-wandb check chaos bench browser docs kafka lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 26
@@ -34,6 +34,11 @@ test-integrations: .venv-integrations/installed ## frameworks that log to W&B lo
 	$(BIN)/uv pip install --quiet --python .venv-integrations/bin/python --require-hashes -r requirements/integrations.txt
 	$(BIN)/uv pip install --quiet --python .venv-integrations/bin/python --no-deps --no-build-isolation -e .
 	@touch $@
+
+# wandb comes into a folder of its own: nothing else is to find it.
+test-wandb: install ## hold the model of the W&B contract, which the tests of runs use, against wandb itself
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --target .venv/wandb -r requirements/wandb.txt
+	RUNTIDE_TEST_WANDB=1 PYTHONPATH=.venv/wandb $(BIN)/python -m pytest --timeout=900 tests/wandb
 
 check: install ## formatting, lint, types, import directions
 	$(BIN)/ruff format --check .
@@ -68,5 +73,6 @@ lock: ## resolve the lock files anew
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra all --python-version 3.11 pyproject.toml -o requirements/base.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra all --group dev -c requirements/base.txt --python-version 3.11 pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group integrations -c requirements/dev.txt --python-version 3.11 pyproject.toml -o requirements/integrations.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group bench -c requirements/dev.txt --python-version 3.11 -o requirements/wandb.txt
 	echo uv | $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 - -o requirements/uv.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group docs -c requirements/dev.txt --python-version 3.11 pyproject.toml -o requirements/docs.txt
