@@ -112,8 +112,6 @@ class Contract:
         before = rules.get(name)
         rule = Rule(sync=not self.wandb) if overwrite or before is None else before
         had = set(rule.statistics) if before is rule else set()
-        if not self.wandb and rule.hidden and summary:
-            self.open[name] = "until runtide lets a later summary end none"
         rule.merge(step_metric, step_sync, summary, self.wandb)
         rules[name] = rule
         wanted = {known.x for known in [*self._rules.values(), *self._globs.values()] if known.x}
@@ -127,8 +125,6 @@ class Contract:
                 self.open[key] = "statistics declared after the first value"
             if matches:
                 self._plain.discard(key)
-            elif key in self._plain and not self.wandb:
-                self.open[key] = "until runtide leaves what was set by hand alone when another name is defined"
 
     def set_summary(self, key: str, value: Any) -> None:
         if self.wandb and isinstance(value, float) and math.isnan(value):
@@ -204,7 +200,8 @@ class Contract:
     def _note_x(self, row: Row) -> None:
         """Only x values logged after a definition that names them are known."""
         for key in row.keys() & self._known_x:
-            if number(row[key]):
+            # As an x, an integer that is no float64 is rounded by wandb, and passed by in runtide.
+            if number(row[key]) and (self.wandb or not isinstance(row[key], int) or abs(row[key]) <= 2**53):
                 self._x[key] = self.step, row[key]
 
     def _rule(self, key: str) -> Rule:
@@ -225,8 +222,8 @@ class Contract:
                 self.open[key] = (
                     "None and bool in statistics: wandb's first and last take them, and its min of none is 0"
                 )
-            if rule.statistics and isinstance(value, list) and not self.wandb:
-                self.open[key] = "until runtide's first and last of a list are lists"
+            if rule.hidden and key in self._plain and not self.wandb:
+                self.open[key] = "until runtide leaves a value set by hand alone where summary is none"
             if rule.hidden or value is None:
                 continue
             if rule.statistics and key not in self._plain:
@@ -243,8 +240,8 @@ class Contract:
         if numbers:
             found["mean"] = math.nan if poisoned else mean(numbers)
             found |= {name: math.nan if poisoned else best(numbers) for name, best in _STATISTICS.items()}
-        elif self.wandb:  # of no number at all wandb says 0, runtide nothing
-            found |= {"min": 0, "max": 0, "mean": 0}
+        elif self.wandb:  # of no number at all wandb says 0 and NaN, runtide nothing
+            found |= {"min": 0, "max": 0, "mean": math.nan}
         return {name: found[name] for name in wanted if name in found}
 
     def _drop_summary(self, key: str) -> None:

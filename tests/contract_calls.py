@@ -101,9 +101,6 @@ EXAMPLES: dict[str, list[Call]] = {
     "text in statistics": [define("a", summary="min,first,last"), *[log({"a": v}) for v in ("one", 3, "two")]],
     "a step below the current one": [log({"a": 1}, step=3), log({"b": 2}, step=1), log({"c": 3}, step=4)],
     "a negative step": [log({"a": 1}, step=-1), log({"b": 2})],
-}
-# Where runtide is to follow and does not yet.
-TO_MEND: dict[str, list[Call]] = {
     "a later summary ends none": [
         define("a", summary="none"),
         define("a", summary="max"),
@@ -120,6 +117,15 @@ TO_MEND: dict[str, list[Call]] = {
         *[log({"epoch": 3}), log({"epoch": None}), log({"loss": 1}), log({"epoch": "four"}), log({"loss": 1})],
     ],
     "the step itself as x": [define("loss", step_metric="_step"), log({"loss": 3}), log({"loss": 4})],
+}
+# Where runtide is to follow and does not yet.
+TO_MEND: dict[str, list[Call]] = {
+    "none keeps what was set by hand": [define("a", summary="none"), put("a", 9), log({"a": 1}), log({"a": 2})],
+    "an x that is no number, in a call of its own, stays": [
+        define("loss", step_metric="epoch"),
+        *[log({"epoch": "one"}, commit=False), log({"loss": 1})],
+    ],
+    "a bool is no x": [define("loss", step_metric="epoch"), log({"epoch": True}), log({"loss": 1})],
 }
 
 
@@ -149,7 +155,7 @@ DEFINITIONS: st.SearchStrategy[Call] = st.builds(
     st.fixed_dictionaries(
         {},
         optional={
-            "step_metric": st.just("epoch"),
+            "step_metric": st.sampled_from(["epoch", "epoch", "_step"]),
             "step_sync": st.booleans(),
             "summary": st.sampled_from(["min", "max", "mean", "first", "last", "copy", "none", "min,max", "last,mean"]),
             "overwrite": st.booleans(),

@@ -124,7 +124,6 @@ def test_examples_to_mend(what: str) -> None:
     assert not differing(summary, contract)
 
 
-@pytest.mark.xfail(strict=True, reason="the note at the end is left out when the step was noted before")
 def test_a_resumed_run_has_the_summary_and_the_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when everything was sent and noted before the end."""
     monkeypatch.setattr("runtide._sender._NOTE_INTERVAL", 0.0)
