@@ -69,8 +69,7 @@ class Contract:
         self._globs: dict[str, Rule] = {}
         self._values: dict[str, list[Any]] = {}
         self._plain: set[str] = set()
-        # By x: the step at which it was logged last, and its value.
-        self._x: dict[str, tuple[int, float]] = {}
+        self._x: dict[str, float] = {}
         self._known_x: set[str] = set()
 
     def play(self, calls: list[Call]) -> "Contract":
@@ -188,11 +187,8 @@ class Contract:
         added = {}
         for key in row:
             rule = self._rule(key)
-            if rule.x and rule.sync and rule.x not in row and rule.x not in OWN:
-                step, value = self._x.get(rule.x, (-1, 0))
-                if step == self.step and rule.x in self._pending:
-                    continue
-                added[rule.x] = value
+            if rule.x and rule.sync and not (rule.x in row or rule.x in self._pending or rule.x in OWN):
+                added[rule.x] = self._x.get(rule.x, 0)
                 if self._rule(rule.x).statistics and rule.x not in self._rules:
                     self.open[rule.x] = "inserted: wandb applies no glob to it before it is logged itself"
         return added
@@ -202,7 +198,7 @@ class Contract:
         for key in row.keys() & self._known_x:
             # As an x, an integer that is no float64 is rounded by wandb, and passed by in runtide.
             if number(row[key]) and (self.wandb or not isinstance(row[key], int) or abs(row[key]) <= 2**53):
-                self._x[key] = self.step, row[key]
+                self._x[key] = row[key]
 
     def _rule(self, key: str) -> Rule:
         """An exact name beats a glob wholly."""
@@ -222,8 +218,6 @@ class Contract:
                 self.open[key] = (
                     "None and bool in statistics: wandb's first and last take them, and its min of none is 0"
                 )
-            if rule.hidden and key in self._plain and not self.wandb:
-                self.open[key] = "until runtide leaves a value set by hand alone where summary is none"
             if rule.hidden or value is None:
                 continue
             if rule.statistics and key not in self._plain:

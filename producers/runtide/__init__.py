@@ -20,7 +20,6 @@ from runtide._errors import (
     UsageError,
 )
 from runtide._login import login
-from runtide._query import Api
 from runtide._run import Run
 from runtide._sql import sql
 
@@ -61,6 +60,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from runtide._config import Config
+    from runtide._query import Api
     from runtide._summary import Summary
 
     run: Run | None
@@ -73,6 +73,10 @@ else:
             return _api._open_run()
         if name in ("config", "summary"):
             return getattr(_api, name)()
+        if name == "Api":  # training code needs none of it
+            from runtide._query import Api
+
+            return Api
         if (later := _later.find(name)) is not None:
             return later
         raise AttributeError(f"module 'runtide' has no attribute {name!r}; it has {', '.join(__all__)}")

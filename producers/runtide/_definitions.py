@@ -124,7 +124,8 @@ class Axes:
                 self._missing[shape] = Shape(shape.keys + absent), absent
             for axis in self._wanted.intersection(shape.keys):
                 value = row[shape.keys.index(axis)]
-                self._last[axis] = step, value if is_number(value) else self._last.get(axis, (0, 0))[1]
+                is_x = is_number(value) and type(value) is not bool
+                self._last[axis] = step, value if is_x else self._last.get(axis, (0, 0))[1]
             longer, absent = self._missing[shape]
             found = [self._last.get(axis, (None, 0)) for axis in absent]
             if absent and all(at != step for at, _ in found):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import importlib
 import json
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -19,6 +16,8 @@ from runtide._parameters import encode, form
 from runtide_schemas import Address, AddressError, find_store, parse_address
 
 if TYPE_CHECKING:
+    import urllib.request
+
     import pyarrow as pa
 
 FRAMES = ("arrow", "pandas", "polars")
@@ -49,6 +48,10 @@ class Store:
         Raises:
             QueryError: The store refused the query, or cannot be reached.
         """
+        import http.client  # with what follows, a fifth of the time that `import runtide` may take
+        import urllib.error
+        import urllib.request
+
         try:
             store = parse_address(self.url, "base_url") if self.url else find_store("reader")
         except AddressError as error:
@@ -101,6 +104,8 @@ def fetch(query: str, output: str, parameters: Mapping[str, Any] | None = None, 
 
 
 def _request(store: Address, query: str, output: str, parameters: Mapping[str, str]) -> urllib.request.Request:
+    import urllib.request
+
     arguments = urllib.parse.urlencode({"database": store.database, "default_format": output})
     address = f"{store.url}/?{arguments}"
     if parameters:

@@ -131,7 +131,7 @@ class Summary(MutableMapping[str, Any]):
         with self._guard:
             self._collect()
             self._forget(key)
-            if self._rule(key):
+            if (rule := self._rule(key)) and "none" not in rule:
                 # What is set by hand ends what define_metric asked for, until that asks again.
                 self._rules = {**self._rules, key: ()}
                 self._by_hand[key] = self._declared.get(key)
@@ -204,7 +204,7 @@ class Summary(MutableMapping[str, Any]):
         return {
             key: "" if "none" in rule else cell(freeze(key, self._values[key]))
             for key in moved
-            if (rule := self._rule(key)) and ("none" in rule or key in self._values)
+            if (rule := self._rule(key)) and ("none" in rule) != (key in self._values)
         }
 
     def _restore(self, values: dict[str, str]) -> None:
@@ -241,16 +241,18 @@ class Summary(MutableMapping[str, Any]):
 
     def _fold_each(self, entries: list[Entry]) -> None:
         rules = {key: self._rule(key) for shape in {entry[0] for entry in entries} for key in shape.keys}
+        silent = {key for key, wanted in rules.items() if "none" in wanted}
         for shape, _, _, row in entries:
-            self._unset(shape.keys)
+            self._unset([key for key in shape.keys if key not in silent])
             for key, value in zip(shape.keys, row, strict=True):
-                if value is None:
-                    continue
-                statistics = [name for name in rules[key] if name not in ("copy", "none")]
-                if "none" not in rules[key]:
+                if key in silent:
+                    if key not in self._values:  # what was set by hand stays
+                        self._moved.add(key)
+                elif value is not None:
+                    statistics = [name for name in rules[key] if name != "copy"]
                     self._values[key] = self._updated(key, value, statistics) if statistics else value
-                if statistics or "none" in rules[key]:
-                    self._moved.add(key)
+                    if statistics:
+                        self._moved.add(key)
 
     def _unset(self, keys: Iterable[str]) -> None:
         if self._set:
