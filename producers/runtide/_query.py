@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 from runtide._errors import NotFoundError, UsageError
 from runtide._histories import check, histories
 from runtide._parameters import Parameters
-from runtide._query_run import StoredRun, iso, load_records, missing
+from runtide._query_run import StoredRun, missing
 from runtide._query_runs import Runs
+from runtide._records import iso, load_records
 from runtide._sql import Store
 
 _TIMEOUT = 300.0

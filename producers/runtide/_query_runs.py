@@ -11,7 +11,8 @@ from runtide._filters import Filters
 from runtide._histories import check, histories
 from runtide._orders import order_by
 from runtide._parameters import Parameters
-from runtide._query_run import StoredRun, load_records, load_summaries, missing
+from runtide._query_run import StoredRun, missing
+from runtide._records import load_records, load_summaries
 from runtide._sql import Store
 
 _MAX_PAGE = 2000

@@ -212,7 +212,7 @@ def _operator(field: str, value: Any, name: str, wanted: Any) -> bool:
             return bool(cells) == bool(wanted)
         case "$regex":
             # In RE2 a dollar is the end, and not a newline before it.
-            pattern = re.compile(wanted.replace("$", r"\Z"))
+            pattern = re.compile(re.sub(r"(?<!\\)\$", r"\\Z", wanted))
             return any(isinstance(cell, str) and pattern.search(_text(cell)) is not None for cell in cells)
         case "$not":
             return not all(_operator(field, value, *one) for one in wanted.items())
@@ -273,7 +273,7 @@ FILTERS = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(filters=FILTERS)
 def test_the_store_chooses_what_mongodb_would(created: dict[str, str], filters: dict[str, Any]) -> None:
     """Random filters over random runs: the same set as the evaluator's, whatever is in names and values."""
