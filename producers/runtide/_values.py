@@ -8,6 +8,7 @@ import enum
 import json
 import math
 import os
+import re
 import sys
 import uuid
 from collections import deque
@@ -23,6 +24,7 @@ INTEGERS: set[type] = {int}
 # What log() may keep as it is, without a closer look.
 IMMUTABLE: set[type] = {float, bool, int, type(None)}
 MAX_EXACT = 2**53
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Json(str):
@@ -92,7 +94,8 @@ def to_json(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError:  # NaN somewhere; a circular reference was met by plain_value before
         text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
-    return utf8(text)
+    # A lone surrogate's escape is itself text, as everywhere: as an escape of JSON no reader but Python's takes it.
+    return text if text.isascii() else _SURROGATE.sub(lambda found: rf"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:

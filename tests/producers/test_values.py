@@ -100,7 +100,7 @@ def test_numbers_of_other_types_are_numbers(value: Any, number: float) -> None:
     [
         ("text", "text"),
         ("ünï \n\x00'\"", "ünï \n\x00'\""),
-        ("\ud800", "\ud800"),
+        ("\ud800", "\\ud800"),
         (None, None),
         ([1, 2.5, "a", None], [1, 2.5, "a", None]),
         ((1, [2]), [1, [2]]),
