@@ -98,8 +98,10 @@ def train(home: Path, spooled: Any, tmp_path: Path) -> Callable[..., Trained]:
 
     def run(script: str, way: str, *arguments: str, **environ: str) -> Trained:
         path = next(folder / script for folder in (SCRIPTS, EXAMPLES) if (folder / script).exists())
-        # Frameworks behave differently where they believe that they are tested.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        # Frameworks behave differently where they believe that they are tested; and each script imports thousands of
+        # modules, which are compiled once where their bytecode may be kept.
+        left_out = ("PYTEST", "PYTHONDONTWRITEBYTECODE")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         done = subprocess.run(
             [*WAYS[way], str(path), *arguments],
             env={**inherited, **OFFLINE, "YOLO_CONFIG_DIR": str(tmp_path / "yolo"), **environ},
