@@ -124,6 +124,14 @@ EXAMPLES: dict[str, list[Call]] = {
     "none keeps what was set by hand": [define("a", summary="none"), put("a", 9), log({"a": 1}), log({"a": 2})],
     "a bool is no x": [define("loss", step_metric="epoch"), log({"epoch": True}), log({"loss": 1})],
 }
+# Where runtide is to follow and does not yet.
+TO_MEND: dict[str, list[Call]] = {
+    "an x logged before the definition, in the open row, stays": [
+        log({"epoch": 3}, commit=False),
+        define("loss", step_metric="epoch"),
+        log({"loss": 1}),
+    ],
+}
 
 KEYS = ("loss", "acc", "train/a", "train/b")
 _NUMBERS = st.one_of(st.integers(-5, 5), st.floats(-100, 100), st.sampled_from([math.nan, math.inf, -math.inf]))
@@ -132,7 +140,7 @@ NESTED = st.fixed_dictionaries({}, optional={"n": st.fixed_dictionaries({"a": VA
 DATA = st.builds(
     lambda row, epoch, nested: row | epoch | nested,
     st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3),
-    st.dictionaries(st.just("epoch"), VALUES.filter(lambda value: not isinstance(value, bool)), max_size=1),
+    st.dictionaries(st.just("epoch"), VALUES, max_size=1),
     NESTED,
 )
 COMMITS = st.sampled_from([None, True, False])
