@@ -66,7 +66,10 @@ class Stack:
         """The processes of the stack by the module they run."""
         found = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+            try:
+                words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+            except psutil.NoSuchProcess:  # it was killed since
+                continue
             found.update(
                 {word: process for word in words if word.startswith("runtide_") and not word.endswith(".child")}
             )
