@@ -4,10 +4,12 @@ import json
 import os
 import signal
 import site
+import socket
 import subprocess
 import sys
 import sysconfig
 import venv
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +41,12 @@ def test_the_wheel_alone_runs_the_stack(tmp_path: Path, until) -> None:
 
     where = run("-c", "import runtide, runtide_stack, runtide_dashboards as d; print(runtide.__file__, d.__file__)")
     assert all(str(packages) in path for path in where.split())
-    stack = subprocess.Popen([str(python), "-m", "runtide", "up"], env=environment, cwd=home, text=True)
+    # Not the usual ports: the demo may start in the same moment, and both would find them free.
+    with ExitStack() as probes:
+        found = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        numbers = [probe.getsockname()[1] for probe in found]
+    ports = [f"--{name}={n}" for name, n in zip(("port", "store-port", "ingest-port"), numbers, strict=True)]
+    stack = subprocess.Popen([str(python), "-m", "runtide", "up", *ports], env=environment, cwd=home, text=True)
     try:
         until((home / ".runtide" / "stack.json").exists, "the stack is ready", process=stack)
         run("-c", "import runtide\nwith runtide.init(project='wheel') as r:\n [r.log({'x': i}) for i in range(1000)]")
