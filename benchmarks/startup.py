@@ -44,6 +44,7 @@ def measure(module: str, folder: Path) -> dict[str, float]:
     """Milliseconds of each part, in a process of its own that runs in a folder."""
     code = SCRIPT.replace("MODULE", module).replace("OPTIONS", TRACKERS[module])
     environ = {**os.environ, "RUNTIDE_DIR": str(folder / "home"), "RUNTIDE_SILENT": "1", "WANDB_SILENT": "true"}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every round compiles what an installed package has compiled
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
