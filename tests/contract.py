@@ -71,8 +71,6 @@ class Contract:
         self._plain: set[str] = set()
         self._x: dict[str, float] = {}
         self._known_x: set[str] = set()
-        # Of the open row.
-        self._seen_x: set[str] = set()
 
     def play(self, calls: list[Call]) -> "Contract":
         """Make the calls, then finish."""
@@ -176,7 +174,7 @@ class Contract:
 
     def _complete(self) -> None:
         """Write the pending row."""
-        row, self._pending, self._seen_x = self._pending, {}, set()
+        row, self._pending = self._pending, {}
         if self.wandb:
             row |= self._missing(row)
             self._note_x(row)
@@ -189,7 +187,7 @@ class Contract:
         added = {}
         for key in row:
             rule = self._rule(key)
-            if rule.x and rule.sync and not (rule.x in row or rule.x in self._seen_x or rule.x in OWN):
+            if rule.x and rule.sync and not (rule.x in row or rule.x in self._pending or rule.x in OWN):
                 added[rule.x] = self._x.get(rule.x, 0)
                 if self._rule(rule.x).statistics and rule.x not in self._rules:
                     self.open[rule.x] = "inserted: wandb applies no glob to it before it is logged itself"
@@ -197,8 +195,6 @@ class Contract:
 
     def _note_x(self, row: Row) -> None:
         """Only x values logged after a definition that names them are known."""
-        # Until runtide also sees what the open row got before the definition.
-        self._seen_x |= row.keys() & self._known_x
         for key in row.keys() & self._known_x:
             # As an x, an integer that is no float64 is rounded by wandb, and passed by in runtide.
             if number(row[key]) and (self.wandb or not isinstance(row[key], int) or abs(row[key]) <= 2**53):

@@ -123,15 +123,13 @@ EXAMPLES: dict[str, list[Call]] = {
     ],
     "none keeps what was set by hand": [define("a", summary="none"), put("a", 9), log({"a": 1}), log({"a": 2})],
     "a bool is no x": [define("loss", step_metric="epoch"), log({"epoch": True}), log({"loss": 1})],
-}
-# Where runtide is to follow and does not yet.
-TO_MEND: dict[str, list[Call]] = {
     "an x logged before the definition, in the open row, stays": [
         log({"epoch": 3}, commit=False),
         define("loss", step_metric="epoch"),
         log({"loss": 1}),
     ],
 }
+
 
 KEYS = ("loss", "acc", "train/a", "train/b")
 _NUMBERS = st.one_of(st.integers(-5, 5), st.floats(-100, 100), st.sampled_from([math.nan, math.inf, -math.inf]))

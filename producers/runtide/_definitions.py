@@ -10,6 +10,8 @@ from runtide._errors import Error
 from runtide._frames import Entry, Shape
 from runtide._values import is_number
 
+# Calls that may make up one row.
+_ROW = 100
 # What every call has.
 _EVERYWHERE = frozenset(("_step", "_timestamp", "_runtime"))
 STATISTICS = frozenset(("min", "max", "mean", "last", "first", "best", "copy", "none"))
@@ -103,17 +105,25 @@ class Axes:
         self._definitions: dict[str, dict[str, Any]] = {}
         self._missing: dict[Shape, tuple[Shape, tuple[str, ...]]] = {}
         self._wanted: set[str] = set()
+        # The step of the last call, and the keys of the calls at it.
+        self._open: tuple[int, set[str]] = 0, set()
         # By metric: the step at which it was logged last, and its value there.
         self._last: dict[str, tuple[int, Any]] = {}
 
     def declare(self, definitions: dict[str, dict[str, Any]]) -> None:
         """Take what is declared from now on."""
         self._definitions, self._missing = definitions, {}
-        wanted = {rule["step_metric"] for rule in definitions.values() if "step_metric" in rule}
-        self._wanted = wanted - _EVERYWHERE
+        wanted = {rule["step_metric"] for rule in definitions.values() if "step_metric" in rule} - _EVERYWHERE
+        step, keys = self._open
+        # Of what was logged before, only that the row has it already counts.
+        self._last.update((axis, (step, 0)) for axis in wanted - self._wanted if axis in keys)
+        self._wanted = wanted
 
     def fill(self, entries: list[Entry]) -> list[Entry]:
         """The calls, in order, completed."""
+        step = entries[-1][1]
+        row = {key for shape, at, _, _ in entries[-_ROW:] if at == step for key in shape.keys}
+        self._open = step, row | (self._open[1] if self._open[0] == step else set())
         return list(self._filled(entries)) if self._wanted else entries
 
     def _filled(self, entries: list[Entry]) -> Iterator[Entry]:

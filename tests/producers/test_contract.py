@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contract import Call, Contract, differing, flat, same
-from tests.contract_calls import ANY_STEP, CONFIGS, EXAMPLES, SETS, TO_MEND, define, in_order, log, logs, play, put
+from tests.contract_calls import ANY_STEP, CONFIGS, EXAMPLES, SETS, define, in_order, log, logs, play, put
 
 from runtide._names import run_id
 from runtide.testing import Memory, start_run
@@ -111,17 +111,6 @@ def test_examples(what: str) -> None:
     contract = Contract()
     check(EXAMPLES[what], contract=contract)
     assert not contract.open
-
-
-# Once one is mended it goes to EXAMPLES, and the model loses what says "until".
-@pytest.mark.xfail(strict=True, reason="runtide does not follow yet")
-@pytest.mark.parametrize("what", TO_MEND)
-def test_examples_to_mend(what: str) -> None:
-    """What runtide does otherwise than wandb without a reason."""
-    contract = Contract(wandb=True).play(TO_MEND[what])
-    rows, summary, _ = held(TO_MEND[what])
-    assert same(rows, contract.rows)
-    assert not differing(summary, contract)
 
 
 def test_a_resumed_run_has_the_summary_and_the_definitions(monkeypatch: pytest.MonkeyPatch) -> None:

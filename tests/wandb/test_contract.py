@@ -9,7 +9,7 @@ import wandb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.contract import Call, Contract, differing, flat, same
-from tests.contract_calls import ANY_STEP, CONFIGS, EXAMPLES, SETS, TO_MEND, in_order, logs, play
+from tests.contract_calls import ANY_STEP, CONFIGS, EXAMPLES, SETS, in_order, logs, play
 from tests.wandb.reader import OfflineRun, read_run
 
 Calls = list[Call]
@@ -72,7 +72,7 @@ def test_everything_at_once(calls: Calls) -> None:
     check(calls)
 
 
-@pytest.mark.parametrize("what", EXAMPLES | TO_MEND)
+@pytest.mark.parametrize("what", EXAMPLES)
 def test_examples(what: str) -> None:
     """Each clause of the contract by itself, in wandb."""
-    check((EXAMPLES | TO_MEND)[what])
+    check((EXAMPLES)[what])
