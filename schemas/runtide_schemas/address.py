@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _VARIABLE = "RUNTIDE_CLICKHOUSE_URL"
+_EDITOR = "RUNTIDE_EDITOR_URL"
 
 
 class AddressError(ValueError):
@@ -80,19 +81,25 @@ def find_store(user: str, environ: Mapping[str, str] = os.environ) -> Address:
     """The store that RUNTIDE_CLICKHOUSE_URL names, else the one that `runtide up` runs on this machine.
 
     Args:
-        user: As whom to use the latter: `default`, who may write, or `reader`.
+        user: As whom to use the latter: `default`, who may write, `reader`, or `editor`, who may only insert edits. For
+            the editor RUNTIDE_EDITOR_URL stands in the place of RUNTIDE_CLICKHOUSE_URL, whose user may be a reader.
         environ: The environment.
 
     Raises:
         AddressError: Neither is there, or what is there cannot be read.
     """
+    if user == "editor" and (text := environ.get(_EDITOR)):
+        return parse_address(text, _EDITOR)
+    if user == "editor" and environ.get(_VARIABLE):
+        raise AddressError(f"read-only: set {_EDITOR}")
     if text := environ.get(_VARIABLE):
         return parse_address(text)
     file = home(environ) / "stack.json"
     try:
         stack = json.loads(file.read_text())
         found = parse_address(stack["store_url"], str(file))
-        password = stack["store_password"] if user == "default" else ""
+        # A stack of an earlier version has no editor, and refuses its password.
+        password = {"default": stack["store_password"], "editor": stack.get("editor_password", "")}.get(user, "")
         return replace(found, user=user, password=password, database=stack["database"])
     except FileNotFoundError:
         raise AddressError(

@@ -46,3 +46,17 @@ def test_what_an_address_leaves_out_is_filled_in():
     """Port, user and database have ClickHouse's and runtide's usual values, and a number in brackets is a host."""
     assert parse_address("http://h") == Address("http", "h", 8123, "default", "", "runtide")
     assert parse_address("https://[::1]/d").url == "https://[::1]:8443"
+
+
+def test_the_editor_has_an_address_of_its_own(tmp_path):
+    """Beside a stack it is in the stack's file; beside a named store it must be named too, or there is none."""
+    stack = {"store_url": "http://h:1", "store_password": "s", "editor_password": "e", "database": "d"}
+    (tmp_path / "stack.json").write_text(json.dumps(stack))
+    environ = {"RUNTIDE_DIR": str(tmp_path)}
+    assert find_store("editor", environ) == Address("http", "h", 1, "editor", "e", "d")
+    environ["RUNTIDE_CLICKHOUSE_URL"] = "http://reader@other:2/d"
+    with pytest.raises(AddressError, match="read-only: set RUNTIDE_EDITOR_URL"):
+        find_store("editor", environ)
+    environ["RUNTIDE_EDITOR_URL"] = "http://pen:pw@other:2/d"
+    assert find_store("editor", environ) == Address("http", "other", 2, "pen", "pw", "d")
+    assert find_store("reader", environ).user == "reader"

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from runtide_schemas import migrations
-
 START = 1_700_000_000_000
 
 
@@ -37,14 +35,16 @@ class Frame:
 GOOD = Frame("e/p/good", 1, 0, 1000, 0, True, ("x",), (1, 2), (START, START + 1), (1.0, 2.0))
 
 
+@pytest.fixture(scope="module")
+def database(store):
+    name = store.make()
+    yield name
+    store.query(f"DROP DATABASE {name}")
+
+
 @pytest.fixture
-def tables(store):
-    """A fresh database with all tables; what it returns inserts frames or runs a query."""
-    database = f"tables_{random.SystemRandom().getrandbits(40):x}"
-    store.query(f"CREATE DATABASE {database}")
-    for migration in migrations():
-        for statement in migration.statements(database):
-            store.query(statement)
+def tables(store, database):
+    """A database with all tables, which are empty; what it returns inserts frames or runs a query."""
 
     def ask(query: str) -> list[dict]:
         answer = store.query(f"{query} FORMAT JSONEachRow", database=database)
@@ -61,7 +61,7 @@ def tables(store):
 
     ask.insert = insert
     yield ask
-    store.query(f"DROP DATABASE {database}")
+    store.empty(database)
 
 
 @pytest.mark.parametrize(
