@@ -15,6 +15,7 @@ from clickhouse_connect.driver.summary import QuerySummary
 
 from runtide_consumers._errors import Fenced, ParseError, StoreError
 from runtide_consumers.batch import END
+from runtide_consumers.nested import nested_types
 from runtide_schemas import Address
 
 # The client warns about every request that fails; the caller says it once per interval.
@@ -73,7 +74,7 @@ class Store:
             "client_name": "runtide-consumer",
         }
         self._client: Client | None = None
-        self._structures: dict[str, tuple[str, str]] = {}
+        self._structures: dict[str, list[tuple[str, str]]] = {}
         self._lock = threading.Lock()
 
     def insert(self, table: str, body: bytes, token: str, unless: str = "") -> int:
@@ -94,9 +95,11 @@ class Store:
             ParseError: The bytes, or something that looks like them, are at fault.
             StoreError: Anything else; the same insert may be sent again with the same token.
         """
-        if unless:
+        nested = nested_types(body)
+        if unless or nested:
             whole = f"throwIf(_end != {END}, '{_LONGER}') = 0"
-            return self._guarded_insert(table, body, "Avro", token, f"{whole} AND {self._not_late(unless)}")
+            condition = f"{whole} AND {self._not_late(unless)}" if unless else whole
+            return self._guarded_insert(table, body, "Avro", token, condition, nested)
         return self._raw_insert(table, body, "Avro", token)
 
     def insert_rows(self, table: str, rows: Iterable[Mapping[str, Any]], token: str, unless: str = "") -> None:
@@ -150,8 +153,10 @@ class Store:
     def _not_late(self, unless: str) -> str:
         return f"throwIf((SELECT count() FROM `{self.database}`.ledger WHERE {unless}) > 0, '{_LATE}') = 0"
 
-    def _guarded_insert(self, table: str, body: bytes, form: str, token: str, condition: str) -> int:
-        columns, structure = self._columns(table)
+    def _guarded_insert(
+        self, table: str, body: bytes, form: str, token: str, condition: str, nested: Mapping[str, str] | None = None
+    ) -> int:
+        columns, structure = self._columns(table, nested or {})
         sql = (
             f"INSERT INTO `{self.database}`.`{table}` ({columns}) SELECT {columns} FROM input({structure}) "
             f"WHERE {condition} FORMAT {form}"
@@ -168,16 +173,23 @@ class Store:
             raise _mapped(error) from error
         return answer.written_rows if isinstance(answer, QuerySummary) else 0
 
-    def _columns(self, table: str) -> tuple[str, str]:
-        """The names of a table's columns that an insert fills, and their names and types as a literal, and `_end`."""
+    def _columns(self, table: str, nested: Mapping[str, str]) -> tuple[str, str]:
+        """The names of a table's columns that an insert fills, and their names and types as a literal, and `_end`.
+
+        Args:
+            table: Name of the table.
+            nested: Types that are not the table's, but the writer's.
+        """
         if table not in self._structures:
             rows = self.query(_COLUMNS, database=self.database, table=table)
             if not rows:
                 raise StoreError(f"there is no table {self.database}.{table}")
-            structure = ", ".join(f"`{name}` {kind}" for name, kind in [*rows, ("_end", "Int64")])
-            literal = "'" + structure.replace("\\", "\\\\").replace("'", "\\'") + "'"
-            self._structures[table] = ", ".join(f"`{name}`" for name, _ in rows), literal
-        return self._structures[table]
+            self._structures[table] = [(name, kind) for name, kind in rows]
+        columns = self._structures[table]
+        kinds = [(name, nested.get(name, kind)) for name, kind in [*columns, ("_end", "Int64")]]
+        structure = ", ".join(f"`{name}` {kind}" for name, kind in kinds)
+        literal = "'" + structure.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return ", ".join(f"`{name}`" for name, _ in columns), literal
 
     def _connected(self) -> Client:
         with self._lock:

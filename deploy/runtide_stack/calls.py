@@ -10,6 +10,7 @@ from typing import BinaryIO
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from runtide_stack import editor
 from runtide_stack import sql as syntax
 from runtide_stack.compression import Decoder, choose_encoding
 from runtide_stack.engine import ExternalTable, Statement, anonymous_file
@@ -40,12 +41,12 @@ class Call:
     wait: bool
 
 
-def authenticate(request: Request, password: str) -> str:
+def authenticate(request: Request, passwords: Mapping[str, str]) -> str:
     """Check who asks.
 
     Args:
         request: the request, whose body is not touched.
-        password: of the user `default`; `reader` has none.
+        passwords: of each user; empty for none.
 
     Returns:
         The user's name.
@@ -54,7 +55,7 @@ def authenticate(request: Request, password: str) -> str:
         EngineError: AUTHENTICATION_FAILED (516).
     """
     user, given = _credentials(request)
-    expected = {"default": password, "reader": ""}.get(user)
+    expected = passwords.get(user)
     if expected is None or not hmac.compare_digest(expected.encode(), given.encode()):
         text = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
         raise refusal(516, "AUTHENTICATION_FAILED", text)
@@ -99,11 +100,13 @@ async def read_call(request: Request, user: str) -> Call:
     statement.as_reader, statement.read_only = user == "reader", request.method == "GET"
     statement.parameters = {name[6:]: value for name, value in values.items() if name.startswith("param_")}
     statement.settings = _settings(values, tables)
+    if user == "editor":
+        editor.check(statement)
     compresses = values.get("enable_http_compression", "1") != "0"
     return Call(
         statement,
-        # Nothing that a reader may run leaves a trace, and its connection is locked: never one that others use.
-        "" if user == "reader" else values.get("session_id", ""),
+        # Only `default` may leave a trace on a connection; a reader's is locked, too: never one that others use.
+        values.get("session_id", "") if user == "default" else "",
         _seconds(values.get("session_timeout", "")),
         values.get("session_check", "0") == "1",
         choose_encoding(request.headers.get("accept-encoding", "")) if compresses else None,

@@ -29,9 +29,10 @@ def up(argv: list[str]) -> int:
             store = _port("--store-port", args.store_port, _STORE_PORT)
             ingest = _port("--ingest-port", args.ingest_port, _INGEST_PORT, args.ingest_host)
             _check_apart({"--port": dashboard, "--store-port": store, "--ingest-port": ingest})
-            password, token = kept_secret(folder / "store.password"), kept_secret(folder / "ingest.token")
+            secrets = ("store.password", "editor.password", "ingest.token")
+            password, editor, token = (kept_secret(folder / name) for name in secrets)
             servers = kafka.servers if kafka else ""
-            _run(Plan(folder, password, token, store, dashboard, ingest, args.ingest_host, servers))
+            _run(Plan(folder, password, editor, token, store, dashboard, ingest, args.ingest_host, servers))
     except (StartError, KafkaSettingsError) as error:
         print(f"runtide up: {error}", file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ request ──read_call──▶ Statement ──Execution.begin──▶ first 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import anyio
@@ -28,11 +28,11 @@ _WRITERS, _READERS = 16, 16
 
 
 class Gateway:
-    """The application; `password` is that of the user `default`."""
+    """The application; `passwords` are those of its users, empty for one who needs none."""
 
-    def __init__(self, engine: Engine, password: str) -> None:
+    def __init__(self, engine: Engine, passwords: Mapping[str, str]) -> None:
         self._engine = engine
-        self._password = password
+        self._passwords = passwords
         self._sessions = Sessions(engine)
         self._writers, self._readers = anyio.CapacityLimiter(_WRITERS), anyio.CapacityLimiter(_READERS)
 
@@ -60,7 +60,7 @@ class Gateway:
             await reply.whole(b"Ok.\n")
             return
         reply.query_id = request.query_params.get("query_id") or str(uuid.uuid4())
-        user = authenticate(request, self._password)
+        user = authenticate(request, self._passwords)
         call = await read_call(request, user)
         async with self._connection(call) as (connection, history):
             execution = Execution(self._engine, connection, call.statement, history)

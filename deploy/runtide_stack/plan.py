@@ -21,6 +21,7 @@ class Plan:
     Args:
         folder: Where it lives.
         password: Of the store's user `default`.
+        editor: Of its user `editor`.
         token: Of the ingest server.
         store: Port.
         dashboard: Port; None: without.
@@ -31,6 +32,7 @@ class Plan:
 
     folder: Path
     password: str = field(repr=False)
+    editor: str = field(repr=False)
     token: str = field(repr=False)
     store: int
     dashboard: int | None
@@ -45,6 +47,7 @@ class Plan:
             "pid": os.getpid(),
             "store_url": f"http://{HOST}:{self.store}",
             "store_password": self.password,
+            "editor_password": self.editor,
             "dashboard_url": f"http://{HOST}:{self.dashboard}" if self.dashboard else None,
             "ingest_url": self._ingest_url,
             "database": _DATABASE,
@@ -67,7 +70,7 @@ class Plan:
             "store",
             ["runtide_stack.store", "--dir", str(self.folder / "store"), "--host", HOST, "--port", str(self.store)],
             answers(f"http://{HOST}:{self.store}/?query=SELECT+1", headers),
-            {"RUNTIDE_STORE_PASSWORD": self.password},
+            {"RUNTIDE_STORE_PASSWORD": self.password, "RUNTIDE_EDITOR_PASSWORD": self.editor},
         )
 
     def _consumer(self) -> ChildSpec:
@@ -96,13 +99,15 @@ class Plan:
             "dashboard",
             ["runtide_dashboards", "--host", HOST, "--port", str(self.dashboard)],
             answers(f"http://{HOST}:{self.dashboard}/_stcore/health"),
-            self._address("reader"),
+            {**self._address("reader"), "RUNTIDE_EDITOR_URL": self._url(f"editor:{self.editor}")},
         )
 
     def _address(self, user: str) -> dict[str, str]:
         direct = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), HOST]))
-        url = f"http://{user}@{HOST}:{self.store}/{_DATABASE}"
-        return {"RUNTIDE_DIR": str(self.folder), "RUNTIDE_CLICKHOUSE_URL": url, "no_proxy": direct}
+        return {"RUNTIDE_DIR": str(self.folder), "RUNTIDE_CLICKHOUSE_URL": self._url(user), "no_proxy": direct}
+
+    def _url(self, user: str) -> str:
+        return f"http://{user}@{HOST}:{self.store}/{_DATABASE}"
 
 
 def is_ready(written: str) -> bool:

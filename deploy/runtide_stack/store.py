@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
@@ -30,8 +31,8 @@ class _Server(uvicorn.Server):
         killer.cancel()
 
 
-def serve(folder: Path, host: str, port: int, password: str) -> None:
-    """Serve the engine in `folder` until SIGTERM or SIGINT.
+def serve(folder: Path, host: str, port: int, passwords: Mapping[str, str]) -> None:
+    """Serve the engine in `folder` to these users until SIGTERM or SIGINT.
 
     Raises:
         StartError: the folder or the port cannot be used.
@@ -43,7 +44,7 @@ def serve(folder: Path, host: str, port: int, password: str) -> None:
     engine = Engine(folder)
     try:
         config = uvicorn.Config(
-            Gateway(engine, password), lifespan="on", access_log=False, log_level="warning",
+            Gateway(engine, passwords), lifespan="on", access_log=False, log_level="warning",
             timeout_graceful_shutdown=2 * _GRACE,
         )  # fmt: skip
         server = _Server(config)
@@ -54,14 +55,17 @@ def serve(folder: Path, host: str, port: int, password: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the store; the password of the user `default` comes from RUNTIDE_STORE_PASSWORD."""
+    """Run the store; RUNTIDE_STORE_PASSWORD is that of the user `default`, RUNTIDE_EDITOR_PASSWORD that of `editor`."""
     parser = argparse.ArgumentParser(prog="runtide store", description=__doc__)
     parser.add_argument("--dir", type=Path, required=True, help="the engine's folder; made when missing")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     options = parser.parse_args(argv)
+    passwords = {"default": os.environ.get("RUNTIDE_STORE_PASSWORD", ""), "reader": ""}
+    if editor := os.environ.get("RUNTIDE_EDITOR_PASSWORD"):
+        passwords["editor"] = editor
     try:
-        serve(options.dir, options.host, options.port, os.environ.get("RUNTIDE_STORE_PASSWORD", ""))
+        serve(options.dir, options.host, options.port, passwords)
     except StartError as error:
         print(f"runtide store: {error}", file=sys.stderr)
         return 1

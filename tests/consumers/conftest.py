@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from runtide_consumers.batch import Batch
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.consume import Lanes, drain_spool
+from runtide_consumers.migrate import migrate
 from runtide_consumers.positions import Positions
 from runtide_consumers.spool import SpoolSource
 from runtide_consumers.telemetry import Telemetry
@@ -215,14 +217,48 @@ class Target:
         ledger = self.ask("SELECT toUInt32(sum(records)) FROM db.ledger WHERE stream = 'metrics'")
         assert ledger == [[len(wanted) // 4]]
 
+    def shape(self) -> list[list[Any]]:
+        """What its tables are, and how many statements of others are still under way there."""
+        others = f"query_id != queryID() AND (current_database = '{self.database}' OR query LIKE '%{self.database}%')"
+        return self.ask(
+            "SELECT count(), sum(sipHash64(create_table_query)), "
+            f"(SELECT count() FROM system.processes WHERE {others}) "
+            f"FROM system.tables WHERE database = '{self.database}'"
+        )
+
     def drain(self, spool: Path) -> Lanes:
         return drain_spool(spool, self.store, threading.Event())
 
 
 @pytest.fixture
-def target(store: Any, database: str) -> Target:
-    """A database of the session's store."""
+def bare(store: Any, database: str) -> Target:
+    """A database of the session's store, without tables."""
     return Target(store, database)
+
+
+@pytest.fixture(scope="session")
+def spares(store: Any) -> Iterator[list[Target]]:
+    """Databases with all tables, which are empty."""
+    made: list[Target] = []
+    yield made
+    for one in made:
+        store.query(f"DROP DATABASE {one.database}")
+
+
+@pytest.fixture
+def target(store: Any, spares: list[Target]) -> Iterator[Target]:
+    """A database of the session's store with all tables, which are empty; to make one takes more than a second."""
+    if not spares:
+        spares.append(Target(store, f"target_{secrets.token_hex(5)}"))
+        migrate(spares[0].store)
+    one = spares.pop()
+    before = one.shape()
+    yield one
+    if one.shape() == before:
+        store.empty(one.database)
+        spares.append(one)
+    else:
+        store.query(f"DROP DATABASE {one.database}")
 
 
 @dataclass

@@ -6,7 +6,6 @@ import pytest
 from runtide_consumers._errors import ParseError, StoreError
 from runtide_consumers.batch import Batch, Range, Record, container, fence
 from runtide_consumers.clickhouse import Store
-from runtide_consumers.migrate import migrate
 from runtide_consumers.rejects import find_poison
 from runtide_schemas import STREAMS, encode, parse_address, split
 
@@ -42,7 +41,6 @@ def count(target: Any) -> int:
 
 def test_a_large_insert_is_one_block(target: Any) -> None:
     """More records than any default block size land all or not at all, and in one part."""
-    migrate(target.store)
     good = frames(100_000)
     bad = frames(100_000, at99999=b"\x0a")
     with pytest.raises(ParseError):
@@ -58,7 +56,6 @@ def test_a_large_insert_is_one_block(target: Any) -> None:
 
 def test_the_same_token_counts_once(target: Any) -> None:
     """The same batch sent again is dropped in every table behind the landing table; another token is not."""
-    migrate(target.store)
     batch = frames(10)
     body = container(batch, batch.records)
     for _ in range(3):
@@ -76,7 +73,6 @@ def test_the_same_token_counts_once(target: Any) -> None:
 )  # fmt: skip
 def test_poison_is_told_from_its_neighbours(target: Any, body: bytes) -> None:
     """Whatever is wrong with a body, exactly that record is found, and the landing table is not touched."""
-    migrate(target.store)
     bodies = {"at1": body or b"\x00", "at5": body or b"\x00"}
     batch = frames(8, **bodies)
     poison = find_poison(target.store, batch)
@@ -90,7 +86,6 @@ def test_poison_is_told_from_its_neighbours(target: Any, body: bytes) -> None:
 
 def test_a_search_is_broken_off_and_goes_on(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands that only the store objects to: what is found can be noted in between, and each search finds some."""
-    migrate(target.store)
     monkeypatch.setattr("runtide_consumers.rejects._LONGEST_SEARCH", 0.0)
     wrong = {f"at{seq}": encode(METRICS, _fields(seq, rank=2**40))[10:] for seq in range(0, 12, 2)}
     batch, rounds = frames(12, **wrong), 0
@@ -103,7 +98,6 @@ def test_a_search_is_broken_off_and_goes_on(target: Any, monkeypatch: pytest.Mon
 
 def test_a_ledger_that_cannot_be_read_condemns_no_record(target: Any) -> None:
     """It is in the fence of a shared batch, and not in the search."""
-    migrate(target.store)
     batch = replace(frames(8, at3=frames(4).records[3].body[:-1]), shared=True)
     target.run("RENAME TABLE db.ledger TO db.elsewhere")
     target.run("CREATE VIEW db.ledger AS SELECT * EXCEPT partition, toInt64(source) AS partition FROM db.elsewhere")
@@ -115,7 +109,6 @@ def test_a_ledger_that_cannot_be_read_condemns_no_record(target: Any) -> None:
 
 def test_bytes_behind_a_record_are_not_passed_over(target: Any) -> None:
     """The store reads a record to its end and would leave the rest, so that it looked like a good one."""
-    migrate(target.store)
     long = frames(3).records[1].body + b"\x00"
     batch = replace(frames(3, at1=long), shared=True)
     with pytest.raises(ParseError, match="bytes follow"):
@@ -126,7 +119,6 @@ def test_bytes_behind_a_record_are_not_passed_over(target: Any) -> None:
 
 def test_a_schema_that_does_not_fit_condemns_the_batch(target: Any) -> None:
     """When the schema itself cannot be inserted, every record is poison, without a search."""
-    migrate(target.store)
     batch = frames(50)
     fitting, unfitting = (f'"name": "run_id", "type": "{name}"' for name in ("string", "long"))
     wrong = replace(batch, schema_json=batch.schema_json.replace(fitting, unfitting))
@@ -136,7 +128,6 @@ def test_a_schema_that_does_not_fit_condemns_the_batch(target: Any) -> None:
 
 def test_other_errors_are_the_stores(target: Any) -> None:
     """A missing table, a wrong password and a store that is away are no parse errors."""
-    migrate(target.store)
     batch = frames(1)
     body = container(batch, batch.records)
     with pytest.raises(StoreError) as missing:

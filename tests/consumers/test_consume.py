@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from runtide_consumers.migrate import migrate
 from runtide_consumers.positions import Positions
 from runtide_schemas import STREAMS, encode
 
@@ -185,7 +184,6 @@ def test_a_view_that_throws_holds_everything_back_and_loses_nothing(
     target: Any, spool: Path, writer: Make, consumer: Make, until: Make, expression: str
 ) -> None:
     """A broken view is not the records' fault: none is rejected, other streams go on, all is there after the repair."""
-    migrate(target.store)
     target.run("CREATE TABLE db.other (x Int64) ENGINE = MergeTree ORDER BY x")
     target.run(f"CREATE MATERIALIZED VIEW db.broken TO db.other AS SELECT {expression} AS x FROM db.landing_metrics")
     one = writer()

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from runtide_consumers.clickhouse import Store
 from runtide_consumers.known import Known, Ranges
-from runtide_consumers.migrate import migrate
 from runtide_schemas import parse_address
 
 
@@ -23,7 +22,6 @@ def test_ranges_are_a_set_of_numbers(added: list[tuple[int, int]]) -> None:
 
 def test_the_ledger_is_read_as_ranges(target: Any) -> None:
     """What is loaded is exactly what the ledger's rows cover, per writer and run, overlaps and gaps included."""
-    migrate(target.store)
     pick = random.Random(1)
     rows, model = [], {}
     for _ in range(300):
@@ -46,7 +44,6 @@ def test_the_ledger_is_read_as_ranges(target: Any) -> None:
 
 def test_more_writers_than_one_query_takes_are_asked_for_in_parts(target: Any) -> None:
     """A server takes 128 KiB of a parameter; a batch may have thousands of writers."""
-    migrate(target.store)
     row = {"stream": "metrics", "run_id": "a/b/c", "first_seq": 0, "last_seq": 4, "records": 5, "source": "s",
            "partition": 1, "first_offset": 0, "next_offset": 1}  # fmt: skip
     writers = range(2**62, 2**62 + 12_000)

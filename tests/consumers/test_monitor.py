@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.web import WEB
 
 from runtide_consumers._errors import SetupError
 from runtide_consumers.logs import JsonFormatter
@@ -48,12 +49,12 @@ class Watcher:
 
     def status(self, path: str) -> int:
         try:
-            return httpx.get(self._url + path).status_code
+            return WEB.get(self._url + path).status_code
         except httpx.TransportError:
             return 0
 
     def text(self, path: str) -> str:
-        return httpx.get(self._url + path).text
+        return WEB.get(self._url + path).text
 
     def samples(self, stream: str = "metrics") -> dict[str, float]:
         """Values by name, without the prefix; buckets as name{le}."""

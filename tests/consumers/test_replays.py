@@ -16,7 +16,6 @@ from runtide_consumers import engine as engine_module
 from runtide_consumers import kafka as kafka_source
 from runtide_consumers.engine import Engine
 from runtide_consumers.kafka import KafkaSource
-from runtide_consumers.migrate import migrate
 from runtide_consumers.retry import Retry
 from runtide_consumers.telemetry import Telemetry
 from runtide_consumers.topics import Wishes, make_topics
@@ -90,7 +89,6 @@ def test_intents_made_again_change_nothing(
     draw = random.Random(11)
     cluster = kafka.fresh()
     make_topics(cluster, Wishes(partitions=2))
-    migrate(target.store)
     traffic = Traffic(cluster, draw)
     telemetry = Telemetry()
     crashes = dict.fromkeys(("after_intent", "after_insert", "after_ledger"), 0)

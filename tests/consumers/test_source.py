@@ -17,7 +17,6 @@ from runtide_consumers import partitions
 from runtide_consumers._errors import Fenced
 from runtide_consumers.batch import Batch, container, fence
 from runtide_consumers.kafka import KafkaSource, topic_id
-from runtide_consumers.migrate import migrate
 from runtide_consumers.positions import Positions
 from runtide_consumers.retry import Retry
 from runtide_consumers.source import Source
@@ -77,7 +76,6 @@ class OnKafka:
         self._store = store
         self._producer = Producer(kafka.client)
         make_topics(kafka, Wishes(partitions=partitions))
-        migrate(store)
 
     def write(self, *payloads: bytes, partition: int = 0) -> None:
         for payload in payloads:

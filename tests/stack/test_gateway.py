@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import random
+import secrets
 import socket
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import httpx
 import lz4.frame
 import pytest
 import zstandard
+from tests.web import WEB
 
 COMPRESS = {"gzip": gzip.compress, "deflate": zlib.compress, "lz4": lz4.frame.compress, "zstd": zstandard.compress}
 EXPAND = {
@@ -49,9 +51,9 @@ def raw(answer: httpx.Response) -> bytes:
 def test_a_person_with_curl_sees_that_it_is_alive(store: Any) -> None:
     """/ping and a bare GET answer Ok, without a password."""
     for path in ("/ping", "/"):
-        answer = httpx.get(store.url + path)
+        answer = WEB.get(store.url + path)
         assert (answer.status_code, answer.text) == (200, "Ok.\n")
-    assert httpx.head(store.url + "/ping").text == ""
+    assert WEB.head(store.url + "/ping").text == ""
 
 
 def test_the_password_is_checked_in_every_place_that_can_carry_it(store: Any) -> None:
@@ -64,7 +66,7 @@ def test_the_password_is_checked_in_every_place_that_can_carry_it(store: Any) ->
         ]
         for way in ways:
             way["params"] = {"query": "SELECT 1", **way.get("params", {})}
-            answer = httpx.get(store.url, **way)
+            answer = WEB.get(store.url, **way)
             assert answer.text == "1\n" if good else code(answer) == 516
     assert code(store.ask("SELECT 1", user="root")) == 516
 
@@ -98,7 +100,7 @@ def test_bodies_are_compressed_both_ways(store: Any, database: str, encoding: st
     assert answer.status_code == 200, answer.text
     headers = {"Accept-Encoding": encoding}
     parameters = {"query": "SELECT n FROM t ORDER BY n", "database": database}
-    with httpx.stream("GET", store.url, params=parameters, headers=headers, auth=("default", store.password)) as result:
+    with WEB.stream("GET", store.url, params=parameters, headers=headers, auth=("default", store.password)) as result:
         assert result.headers["content-encoding"] == encoding
         assert EXPAND[encoding](raw(result)) == b"".join(lines)
 
@@ -120,7 +122,7 @@ def test_an_inserts_statement_and_data_may_be_split_anywhere(store: Any, databas
     store.query("CREATE TABLE t (a String, n UInt64) ENGINE = Memory", database=database)
     body = b'INSERT INTO t (a, n) /* FORMAT x */ SETTINGS max_threads = 1 FORMAT CSV\n"x\ny",1\n'
     for cut in range(1, len(body)):
-        answer = httpx.post(
+        answer = WEB.post(
             store.url,
             params={"database": database},
             content=iter([body[:cut], body[cut:]]),
@@ -212,18 +214,20 @@ def test_settings_and_tokens_end_with_their_request(store: Any, client: Any) -> 
 
 def test_a_session_keeps_temporary_tables_and_lets_one_in_at_a_time(store: Any) -> None:
     """What SET, USE and CREATE TEMPORARY TABLE did is there in the next request of that session alone."""
-    store.query("CREATE TEMPORARY TABLE mine (n UInt8)", session_id="a")
-    store.query("INSERT INTO mine VALUES (7)", session_id="a")
-    store.query("USE system", session_id="a")
-    store.query("SELECT 1", session_id="a", database="default")
-    assert store.query("SELECT n, currentDatabase() FROM mine", session_id="a") == "7\tsystem\n"
-    assert code(store.ask("SELECT * FROM mine", session_id="b")) == 60
-    assert code(store.ask("SELECT 1", session_id="c", session_check="1")) == 372
+    mine = secrets.token_hex(4)
+    store.query("CREATE TEMPORARY TABLE mine (n UInt8)", session_id=mine)
+    store.query("INSERT INTO mine VALUES (7)", session_id=mine)
+    store.query("USE system", session_id=mine)
+    store.query("SELECT 1", session_id=mine, database="default")
+    assert store.query("SELECT n, currentDatabase() FROM mine", session_id=mine) == "7\tsystem\n"
+    assert code(store.ask("SELECT * FROM mine", session_id=mine + "b")) == 60
+    assert code(store.ask("SELECT 1", session_id=mine + "c", session_check="1")) == 372
     slowly = "SELECT sleepEachRow(0.2) FROM numbers(100) SETTINGS max_block_size = 1"
-    request = {"params": {"query": slowly, "session_id": "a"}, "headers": {"Accept-Encoding": "identity"}}
-    with httpx.stream("GET", store.url, auth=("default", store.password), **request) as slow:
+    request = {"params": {"query": slowly, "session_id": mine}, "headers": {"Accept-Encoding": "identity"}}
+    with WEB.stream("GET", store.url, auth=("default", store.password), **request) as slow:
+        assert slow.status_code == 200
         next(slow.iter_raw())
-        assert code(store.ask("SELECT 1", session_id="a")) == 373
+        assert code(store.ask("SELECT 1", session_id=mine)) == 373
 
 
 def test_a_session_ends_when_nobody_uses_it(store: Any) -> None:
@@ -242,19 +246,19 @@ def test_external_tables_come_with_a_query(store: Any) -> None:
     files = {"more": ("more.csv", b"1,a\n2,b\n")}
     for user in ("default", "reader"):
         auth = (user, store.password if user == "default" else "")
-        answer = httpx.post(store.url, params=parameters, files=files, auth=auth)
+        answer = WEB.post(store.url, params=parameters, files=files, auth=auth)
         assert answer.text == "3\tb\n"
         bad = parameters | {"more_structure": "n UInt8) AS SELECT 1 --"}
-        assert code(httpx.post(store.url, params=bad, files=files, auth=auth)) == 36
+        assert code(WEB.post(store.url, params=bad, files=files, auth=auth)) == 36
         worse = parameters | {"more_structure": "n UInt8, s String DEFAULT file('/etc/passwd')"}
-        assert code(httpx.post(store.url, params=worse, files=files, auth=auth)) == 36
+        assert code(WEB.post(store.url, params=worse, files=files, auth=auth)) == 36
     assert code(store.ask("SELECT * FROM more")) == 60
 
 
 def test_get_only_reads(store: Any, database: str) -> None:
     """A link cannot change data."""
     parameters = {"query": "CREATE TABLE t (n UInt8) ENGINE = Memory", "database": database}
-    assert code(httpx.get(store.url, params=parameters, auth=("default", store.password))) == 164
+    assert code(WEB.get(store.url, params=parameters, auth=("default", store.password))) == 164
     assert store.query("SHOW TABLES", database=database) == ""
 
 

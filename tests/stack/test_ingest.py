@@ -41,7 +41,7 @@ class Server:
         self.log = folder.with_suffix(".log")
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = int(probe.getsockname()[1])
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
         self.start()
         token = (folder / "ingest.token").read_text()
         self.client.headers["Authorization"] = f"Bearer {token}"
@@ -68,7 +68,7 @@ class Server:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def post(
         self, offset: int, data: bytes, *, segment: bool = False, writer: str = WRITER, stream: str = "metrics"

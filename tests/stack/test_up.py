@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 from confluent_kafka import Producer
+from tests.web import WEB
 
 from runtide_schemas import STREAMS, encode, encode_entry, encode_header
 from runtide_stack.plan import answers
@@ -78,17 +79,15 @@ class Stack:
     def writers(self) -> list[int]:
         """Who has points in the store."""
         sql = "SELECT DISTINCT writer FROM runtide.metrics ORDER BY writer FORMAT TSV"
-        answer = httpx.get(self.facts()["store_url"], params={"query": sql, "user": "reader"}, timeout=30)
+        answer = WEB.get(self.facts()["store_url"], params={"query": sql, "user": "reader"})
         return [int(line) for line in answer.raise_for_status().text.split()]
 
     def served(self) -> bool:
         facts = self.facts()
         try:
-            store = httpx.get(
-                facts["store_url"], params={"query": "SELECT count() FROM runtide.runs", "user": "reader"}
-            )
+            store = WEB.get(facts["store_url"], params={"query": "SELECT count() FROM runtide.runs", "user": "reader"})
             others = [facts["dashboard_url"] + "/_stcore/health", facts["ingest_url"] + "/health"]
-            return store.status_code == 200 and all(httpx.get(url).status_code == 200 for url in others)
+            return store.status_code == 200 and all(WEB.get(url).status_code == 200 for url in others)
         except httpx.TransportError:
             return False
 
@@ -110,10 +109,19 @@ def running(folder: Path, until: Until, *options: str) -> Iterator[Stack]:
             assert not process.is_running(), "a process was left behind"
 
 
-@pytest.fixture
-def stack(tmp_path: Path, until: Until) -> Iterator[Stack]:
-    with running(tmp_path / "stack", until) as one:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("up") / "stack", until) as one:
         yield one
+
+
+@pytest.fixture
+def stack(shared: Stack, until: Until) -> Stack:
+    """A stack that runs; a test may end it."""
+    if shared.process.poll() is not None:
+        shared.start()
+    until(lambda: shared.ready() and len(shared.children()) == 4, "the stack is ready")
+    return shared
 
 
 def test_everything_answers_and_a_killed_part_comes_back_where_it_was(stack: Stack, until: Until) -> None:
@@ -189,7 +197,7 @@ def test_three_ways_in_and_kafka_may_come_last(tmp_path: Path, until: Until, sta
         headers = {"Authorization": f"Bearer {token}"}
         body = HEADER + encode_entry(message(2), 5)
         url = f"{ingest}/ingest/{2:016x}/metrics?offset=0&segment=1"
-        assert httpx.post(url, content=body, headers=headers).status_code == 200
+        assert WEB.post(url, content=body, headers=headers).status_code == 200
         until(lambda: stack.writers() == [1, 2], "what does not come by Kafka is there")
 
         broker = start_broker(port=port)
