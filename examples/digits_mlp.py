@@ -35,7 +35,8 @@ def main() -> None:
     classes = np.unique(labels)
 
     with runtide.init(project="digits", config=vars(args), tags=["example"]) as run:
-        run.define_metric("val/loss", summary="min")
+        run.define_metric("val/loss", summary="min", goal="minimize")
+        run.define_metric("val/accuracy", summary="max", goal="maximize")
         for epoch in range(args.epochs):
             for batch in np.array_split(shuffle.permutation(len(x_train)), len(x_train) // args.batch_size):
                 model.partial_fit(x_train[batch], y_train[batch], classes=classes)
@@ -49,7 +50,9 @@ def main() -> None:
                     }
                 )
             probabilities = model.predict_proba(x_val)
-            run.log({"val/loss": log_loss(y_val, probabilities), "val/accuracy": model.score(x_val, y_val)})
+            loss, accuracy = log_loss(y_val, probabilities), model.score(x_val, y_val)
+            run.log({"val/loss": loss, "val/accuracy": accuracy})
+            print(f"epoch {epoch}: val/loss {loss:.4f}, val/accuracy {accuracy:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runtide import _api, _later
 from runtide import _errors as errors
 from runtide._alerts import AlertLevel
-from runtide._api import Settings, alert, define_metric, finish, init, log, mark_preempting
+from runtide._api import Settings, alert, define_metric, finish, init, log, mark_preempting, phase
 from runtide._compat import install_as_wandb, require, setup, teardown, termerror, termlog, termwarn, util
 from runtide._errors import (
     CommError,
@@ -36,6 +36,7 @@ __all__ = [
     "SettingsError",
     "UnavailableError",
     "UsageError",
+    "agent",
     "alert",
     "config",
     "define_metric",
@@ -46,11 +47,13 @@ __all__ = [
     "log",
     "login",
     "mark_preempting",
+    "phase",
     "require",
     "run",
     "setup",
     "sql",
     "summary",
+    "sweep",
     "teardown",
     "termerror",
     "termlog",
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from runtide._config import Config
     from runtide._query import Api
     from runtide._summary import Summary
+    from runtide._sweeps._public import agent, sweep
 
     run: Run | None
     config: Config
@@ -77,6 +81,10 @@ else:
             from runtide._query import Api
 
             return Api
+        if name in ("agent", "controller", "sweep"):
+            from runtide._sweeps import _public
+
+            return getattr(_public, name)
         if (later := _later.find(name)) is not None:
             return later
         raise AttributeError(f"module 'runtide' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 from runtide import _environment, _hooks
@@ -13,9 +15,12 @@ from runtide._notebook import in_notebook
 from runtide._outbox import whereto
 from runtide._report import say, warn
 from runtide._run import Run
+from runtide._settings import Settings as _Resolved
 from runtide._settings import resolve
 from runtide._summary import Summary
 
+# Set by the agent of a sweep: names a file that says what trial the next run is.
+_TRIAL = "RUNTIDE_SWEEP_TRIAL"
 _REINITS = ("return_previous", "finish_previous", "create_new")
 # The order of wandb 0.31.
 _POSITIONAL = ("entity", "project", "dir", "id", "name", "notes", "tags", "config")
@@ -127,11 +132,18 @@ def init(
     arguments = {
         "project": project, "name": name, "entity": entity, "id": id, "notes": notes, "tags": tags, "group": group,
         "job_type": job_type, "mode": mode, "dir": dir, "resume": resume, "resume_from": resume_from,
-        "fork_from": fork_from, "reinit": reinit, "silent": None, "config": config,
+        "fork_from": fork_from, "reinit": reinit, "silent": None, "console": None, "sampler": None, "config": config,
     }  # fmt: skip
     arguments = _merged(arguments, positional, settings, legacy)
     config, reinit = arguments.pop("config"), _reinit(arguments.pop("reinit"))
     previous = _open_run()
+    begin: Callable[[_Resolved], Run] = Run
+    if _TRIAL in os.environ:
+        from runtide._trial import find_trial
+
+        if trial := find_trial(os.environ[_TRIAL]):
+            arguments, begin = arguments | trial.arguments(), trial.begin
+            reinit = "return_previous" if previous and previous.id == trial.run else "finish_previous"
     if previous and reinit == "finish_previous":
         finish()
     elif previous and reinit == "return_previous":
@@ -143,7 +155,7 @@ def init(
     resolved = resolve(arguments)
     if resolved.mode != "disabled":
         _environment.require_clean()
-    run = Run(resolved)
+    run = begin(resolved)
     if config is not None:
         chosen = _selected(_plain(config), config_exclude_keys, config_include_keys)
         run.config.update(chosen, allow_val_change=allow_val_change is not False)
@@ -236,6 +248,15 @@ def mark_preempting() -> None:
         Error: There is no current run.
     """
     _current("mark_preempting").mark_preempting()
+
+
+def phase(name: str) -> AbstractContextManager[None]:
+    """Say what the current run does for a while: see `Run.phase`.
+
+    Raises:
+        Error: There is no current run.
+    """
+    return _current("phase").phase(name)
 
 
 def _current(name: str) -> Run:

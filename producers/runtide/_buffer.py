@@ -185,9 +185,12 @@ class Buffer:
         """Make sure that somebody takes what is buffered away; the first call sets the room."""
 
     def _drop(self, reason: str, points: int) -> None:
-        with self._lock:
-            self._dropped[reason] = self._dropped.get(reason, 0) + points
+        self._count(reason, points)
         warn(f"dropped {reason}", f"points are being dropped ({reason}); run.dropped counts them")
+
+    def _count(self, reason: str, dropped: int) -> None:
+        with self._lock:
+            self._dropped[reason] = self._dropped.get(reason, 0) + dropped
 
     def _collect(self, last: bool = False) -> int:
         """Hand on what was logged, and bring the summary up to date; the time in nanoseconds at which that was.

@@ -12,7 +12,9 @@ from runtide._errors import Error
 from runtide._exec import command as execute
 from runtide._forward_command import forward
 from runtide._login import command as login
+from runtide._sample_command import sample
 from runtide._sql import fetch
+from runtide._sweep_commands import agent, sweep
 
 _FORMATS = {
     "table": "PrettyCompactMonoBlock",
@@ -22,13 +24,17 @@ _FORMATS = {
 }
 # Here, not with the commands: loading them all takes seconds.
 _SUMMARIES = {
+    "agent": "run trials of a sweep",
     "consume": "bring the records of a spool folder or of Kafka into the store, and go on",
     "dead-letters": "list, show and replay what could not be used",
     "exec": "run a script as it is, with runtide in the place of wandb",
     "forward": "deliver what waits in the outbox to Kafka or to a stack on another machine",
+    "keep": "say how many days samples of GPUs and nodes are kept",
     "login": "keep the token of a stack on another machine",
     "runs": "list the runs",
+    "sample": "sample a whole node, its GPUs included, until a signal comes",
     "sql": "ask the store in SQL",
+    "sweep": "begin a search for good parameters; pause, resume, stop or cancel one",
     "sync": "bring what a spool folder holds into the store, and end",
     "topics": "create the topics in Kafka, or check them",
     "up": "start the store, the consumers and the dashboard",
@@ -108,11 +114,14 @@ def _quoted(text: str) -> str:
 
 
 _BUILT_IN: dict[str, Callable[[list[str]], int]] = {
+    "agent": agent,
     "exec": execute,
     "forward": forward,
     "login": login,
     "runs": runs,
+    "sample": sample,
     "sql": sql,
+    "sweep": sweep,
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from typing import Any
 
 from runtide._errors import ConfigError
+from runtide._report import warn
 from runtide._values import plain_value, utf8
 
 
@@ -21,11 +22,13 @@ class Config:
 
     _values: dict[str, Any]
     _free: bool
+    _locked: frozenset[str]
     _changed: Callable[[], None]
 
     def __init__(self, changed: Callable[[], None] = lambda: None, free: bool = False) -> None:
         object.__setattr__(self, "_values", {})
         object.__setattr__(self, "_free", free)
+        object.__setattr__(self, "_locked", frozenset())
         object.__setattr__(self, "_changed", changed)
 
     def update(self, values: Any, allow_val_change: bool | None = None) -> None:
@@ -40,6 +43,10 @@ class Config:
             TypeError: A value cannot be stored.
         """
         new = _plain(values)
+        if self._locked and (kept := sorted(self._locked & set(new))):
+            refused = [key for key in kept if new.pop(key) != self._values[key]]
+            if refused:
+                warn("locked", f"config.{', config.'.join(refused)}: the sweep has chosen the value, it stays")
         for key, value in new.items():
             if not (self._free or allow_val_change) and key in self._values and self._values[key] != value:
                 raise ConfigError(
@@ -49,6 +56,12 @@ class Config:
         # Replaced and never changed in place: another thread may be writing it down.
         object.__setattr__(self, "_values", {**self._values, **new})
         self._changed()
+
+    def lock(self, values: Mapping[str, Any]) -> None:
+        """Set values that nobody can change any more: of a sweep, which has chosen them."""
+        object.__setattr__(self, "_locked", frozenset())
+        self.update(values, allow_val_change=True)
+        object.__setattr__(self, "_locked", frozenset(map(_name, values)))
 
     def setdefaults(self, values: Any) -> None:
         """Set the values that are not there yet."""

@@ -175,7 +175,7 @@ class Facts(Buffer):
     @property
     def url(self) -> str | None:
         """Address of the run in the dashboard; None while no dashboard runs on this machine."""
-        return (base := self._dashboard()) and f"{base}/compare?r={self._path}"
+        return (base := self._dashboard()) and f"{base}/run?r={self._path}"
 
     @property
     def project_url(self) -> str | None:
@@ -183,13 +183,13 @@ class Facts(Buffer):
         return (base := self._dashboard()) and f"{base}/?project={self.entity}/{self.project}"
 
     @property
-    def sweep_id(self) -> None:
-        """None: no run belongs to a sweep yet."""
-        return
+    def sweep_id(self) -> str | None:
+        """Id of the sweep that the run is a trial of; None for none."""
+        return None
 
     @property
     def sweep_url(self) -> None:
-        """None: no run belongs to a sweep yet."""
+        """None: sweeps have no page yet."""
         return
 
     def get_url(self) -> str | None:

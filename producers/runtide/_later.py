@@ -42,9 +42,7 @@ _FEATURES = {
     "files": _Feature(records="save", results="restore"),
     "gradients": _Feature(records="unwatch watch"),
     "source files": _Feature(records="log_code"),
-    "sweeps": _Feature(results="agent controller sweep"),
 }
-_NOT_ON_RUNS = frozenset(("sweeps",))
 # What scripts call on tables and artifacts to fill them.
 _FILLING = frozenset((
     "add", "add_column", "add_computed_columns", "add_data", "add_dir", "add_file", "add_reference", "add_row", "cast",
@@ -105,8 +103,8 @@ class LaterOnRun:
     if not TYPE_CHECKING:  # checkers would accept any misspelt attribute
 
         def __getattr__(self, name: str) -> Any:
-            for feature, names in _FEATURES.items():
-                if name in (*names.records.split(), *names.results.split()) and feature not in _NOT_ON_RUNS:
+            for names in _FEATURES.values():
+                if name in (*names.records.split(), *names.results.split()):
                     return find(name)
             raise AttributeError(f"a run has no attribute {name!r}")
 

@@ -12,6 +12,7 @@ from runtide._histories import check, histories
 from runtide._parameters import Parameters
 from runtide._query_run import StoredRun, missing
 from runtide._query_runs import Runs
+from runtide._query_sweep import StoredSweep
 from runtide._records import iso, load_records
 from runtide._sql import Store
 
@@ -22,15 +23,13 @@ _NOT_YET = frozenset((
     "artifact_type", "artifact_types", "artifact_versions", "artifacts", "automation", "automations",
     "create_automation", "create_project", "create_registry", "create_run", "create_run_queue", "create_team",
     "create_user", "from_path", "integrations", "job", "list_jobs", "queued_run", "registries", "registry", "reports",
-    "run_queue", "slack_integrations", "sweep", "sync_tensorboard", "team", "user", "users", "viewer",
+    "run_queue", "slack_integrations", "sync_tensorboard", "team", "user", "users", "viewer",
     "webhook_integrations",
 ))  # fmt: skip
 _PROJECTS = """
-SELECT
-    splitByChar('/', run_id)[1] AS entity, splitByChar('/', run_id)[2] AS project, count() AS runs,
-    toUnixTimestamp64Micro(min(started)) AS created
-FROM (SELECT run_id, min(created) AS started FROM run_descriptions WHERE {where} GROUP BY run_id)
-GROUP BY entity, project ORDER BY created, entity, project
+SELECT r.entity AS entity, r.project AS project, count() AS runs, toUnixTimestamp64Micro(min(r.created)) AS started
+FROM runs AS r WHERE {where}
+GROUP BY entity, project ORDER BY started, entity, project
 """
 
 
@@ -101,7 +100,7 @@ class Api:
             filters: Written as for MongoDB: `{"config.lr": {"$gt": 0.1}, "state": "finished"}`. See the README.
             order: Fields separated by commas, with `-` in front for the largest first: `-summary_metrics.acc,name`.
             per_page: Runs that are loaded at once at first.
-            include_sweeps: Not used: there are no sweeps yet.
+            include_sweeps: Not used: the runs of a sweep are runs as others are.
             lazy: Load summaries only when they are looked at.
 
         Raises:
@@ -134,8 +133,26 @@ class Api:
             )
         return StoredRun(self._store, found[full])
 
+    def sweep(self, path: str) -> StoredSweep:
+        """One sweep.
+
+        Args:
+            path: `entity/project/id`; or `project/id`, or `id`.
+
+        Raises:
+            NotFoundError: There is no such sweep. It is a ValueError too.
+            QueryError: The store cannot be asked.
+            UsageError: The path is none.
+        """
+        parts = [part for part in path.strip("/").split("/") if part]
+        if len(parts) == 4 and parts[2] == "sweeps":  # as in the addresses of W&B
+            del parts[2]
+        if not 1 <= len(parts) <= 3:
+            raise UsageError(f"path={path!r}: give entity/project/id, project/id or id")
+        return StoredSweep(self._store, "/".join([self.default_entity, self.default_project][: 3 - len(parts)] + parts))
+
     def projects(self, entity: str | None = None, per_page: int | None = None) -> list[Project]:
-        """The projects of an entity that have runs, the oldest first.
+        """The projects of an entity that have runs, deleted ones aside, the oldest first.
 
         Args:
             entity: Whose; None for the default, `*` for everybody's.
@@ -143,7 +160,7 @@ class Api:
         """
         parameters = Parameters()
         wanted = entity or self.default_entity
-        where = "1" if wanted == "*" else f"startsWith(run_id, {parameters.add('String', wanted + '/')})"
+        where = "1" if wanted == "*" else f"startsWith(r.run_id, {parameters.add('String', wanted + '/')})"
         rows = self._store.rows(_PROJECTS.format(where=where), parameters)
         return [Project(name, project, int(runs), iso(int(created))) for name, project, runs, created in rows]
 

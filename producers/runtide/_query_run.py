@@ -1,11 +1,15 @@
-"""One run out of the store, as scripts for W&B read it."""
+"""One run out of the store, as scripts for W&B read it and change its name, tags and notes."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
+from runtide import _edits
 from runtide._columns import Columns
+from runtide._console_logs import ConsoleLine, first_lines, last_lines
 from runtide._errors import NotFoundError, QueryError, UnavailableError, UsageError
 from runtide._history import History, check_history
 from runtide._parameters import Parameters
@@ -23,9 +27,8 @@ SELECT toString(max(step)) FROM
 HAVING count() > 0
 """
 _NOT_YET = frozenset((
-    "beta_scan_history", "console_logs", "delete", "download_history_exports", "file", "files", "log_artifact",
-    "logged_artifacts", "save", "stop", "sweep", "system_metrics", "to_html", "update", "update_state", "upload_file",
-    "use_artifact", "used_artifacts",
+    "beta_scan_history", "download_history_exports", "file", "files", "log_artifact", "logged_artifacts", "stop",
+    "sweep", "system_metrics", "to_html", "update_state", "upload_file", "use_artifact", "used_artifacts",
 ))  # fmt: skip
 
 
@@ -51,6 +54,12 @@ class StoredRun:
         self._peers = peers or (record.path,)
         self._summaries = {} if summaries is None else summaries
         self.entity, self.project, self.id = record.path.split("/")
+        self._read()
+
+    def _read(self) -> None:
+        record = self._record
+        self._name, self._tags, self._notes = record.name, list(record.tags), record.notes
+        self._config = copy.deepcopy(record.config)
 
     @property
     def path(self) -> list[str]:
@@ -59,8 +68,12 @@ class StoredRun:
 
     @property
     def name(self) -> str:
-        """The name that people see."""
-        return self._record.name
+        """The name that people see. Another one is sent by `update()`."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = _checked("name", name, str)
 
     display_name = name
 
@@ -71,13 +84,21 @@ class StoredRun:
 
     @property
     def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self._record.tags)
+        """Its tags. The list may be changed, or replaced: `update()` sends it."""
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: Sequence[str]) -> None:
+        self._tags = list(_checked("tags", tags, (list, tuple, set, frozenset)))
 
     @property
     def notes(self) -> str | None:
-        """What its author wrote about it."""
-        return self._record.notes or None
+        """What was written about it. Another text is sent by `update()`."""
+        return self._notes or None
+
+    @notes.setter
+    def notes(self, notes: str | None) -> None:
+        self._notes = _checked("notes", notes or "", str)
 
     @property
     def group(self) -> str | None:
@@ -94,7 +115,7 @@ class StoredRun:
     @property
     def config(self) -> dict[str, Any]:
         """Its configuration."""
-        return self._record.config
+        return self._config
 
     rawconfig = config
 
@@ -215,6 +236,56 @@ class StoredRun:
         pages = self._history(rank).pages(keys, page_size, min_step, max_step)
         return (row for page in pages for row in page.rows())
 
+    def console_logs(self, *, per_page: int = 1000, last: int | None = None, rank: int = 0) -> Iterator[ConsoleLine]:
+        """What the run printed, line by line, the oldest first.
+
+        Args:
+            per_page: Lines that are asked for at once.
+            last: Only so many of the newest lines.
+            rank: Rank of the process that printed.
+
+        Raises:
+            QueryError: The store cannot be asked.
+            UsageError: An argument is not what it must be.
+        """
+        for name, value in (("per_page", per_page), ("last", 1 if last is None else last)):
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name}={value!r}: give a number of lines")
+        if last is not None:
+            return last_lines(self._store, self._record.path, rank, last)
+        return first_lines(self._store, self._record.path, rank, per_page)
+
+    def update(self) -> None:
+        """Send the name, tags and notes that were set: every page and every question shows them from now on.
+
+        What a run logged about itself stays: an edit lies over it, with who made it and when.
+
+        Raises:
+            QueryError: The store refuses, or cannot be reached, or nobody may edit here.
+            UsageError: The config or a tag is not what can be changed.
+        """
+        if self._config != self._record.config:
+            raise UsageError("the config is what the run was made with, and cannot be changed: use tags or notes")
+        if odd := [tag for tag in self._tags if not isinstance(tag, str)]:
+            raise UsageError(f"tags: {odd[0]!r} is no text")
+        values = {"name": self._name, "tags": tuple(self._tags), "notes": self._notes}
+        changes = {field: value for field, value in values.items() if value != getattr(self._record, field)}
+        _edits.send(self._store, [self._record], changes)
+        self._record = replace(self._record, name=self._name, tags=tuple(self._tags), notes=self._notes)
+
+    save = update
+
+    def delete(self, delete_artifacts: bool = False) -> None:
+        """Take the run out of every list. Its points stay in the tables, and the dashboard can bring it back.
+
+        Args:
+            delete_artifacts: Not used: there are no artifacts yet.
+
+        Raises:
+            QueryError: The store refuses, or cannot be reached, or nobody may edit here.
+        """
+        _edits.send(self._store, [self._record], {"deleted": True})
+
     def load(self, force: bool = False) -> None:
         """Ask the store again, when forced to: a run that is running changes.
 
@@ -226,6 +297,7 @@ class StoredRun:
             if self._record.path not in found:
                 raise NotFoundError(f"there is no run {self._record.path} any more")
             self._record = found[self._record.path]
+            self._read()
             self._summaries, self._peers = {}, (self._record.path,)
 
     def _history(self, rank: int) -> History:
@@ -236,6 +308,12 @@ class StoredRun:
 
     def __repr__(self) -> str:
         return f"<Run {self._record.path} ({self.state})>"
+
+
+def _checked(field: str, value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind):
+        raise UsageError(f"{field}={value!r}: give {'a text' if kind is str else 'a list of texts'}")
+    return value
 
 
 def missing(what: str, name: str, not_yet: frozenset[str]) -> AttributeError:

@@ -16,7 +16,8 @@ from runtide._sql import Store
 _RECORDS = """
 SELECT
     run_id, name, state, toUnixTimestamp64Micro(created), toUnixTimestamp64Micro(heartbeat), duration, tags, group,
-    job_type, notes, config, environment, exit_code, parent, parent_step
+    job_type, notes, config, environment, exit_code, parent, parent_step,
+    if(edited IS NULL, NULL, toUnixTimestamp64Micro(assumeNotNull(edited)))
 FROM runs WHERE {where}
 """
 _SUMMARIES = "SELECT run_id, key, value, toString(number) FROM run_summary WHERE {where} ORDER BY run_id, key"
@@ -25,7 +26,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Record:
-    """What the view `runs` says about a run; times are microseconds since 1970."""
+    """What the view `runs` says about a run; times are microseconds since 1970, `edited` is None without an edit."""
 
     path: str
     name: str
@@ -42,6 +43,7 @@ class Record:
     exit_code: int | None
     parent: str
     parent_step: int | None
+    edited: int | None
 
 
 def load_records(store: Store, paths: Sequence[str]) -> dict[str, Record]:
@@ -55,11 +57,11 @@ def load_records(store: Store, paths: Sequence[str]) -> dict[str, Record]:
 
 def _record(row: list[Any]) -> Record:
     path, name, state, created, heartbeat, duration, tags, group, job_type, notes = row[:10]
-    config, environment, exit_code, parent, parent_step = row[10:]
+    config, environment, exit_code, parent, parent_step, edited = row[10:]
     return Record(
         path, name, state, int(created), int(heartbeat), float(duration), tuple(tags), group, job_type, notes,
         json.loads(config or "{}"), json.loads(environment or "{}"), exit_code, parent,
-        None if parent_step is None else int(parent_step),
+        None if parent_step is None else int(parent_step), None if edited is None else int(edited),
     )  # fmt: skip
 
 

@@ -7,15 +7,16 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtide import _environment, _names
 from runtide._alerts import Alerts
 from runtide._attempts import Attempt
 from runtide._config import Config
+from runtide._console import Console
 from runtide._definitions import Metric, checked, merged, rule
 from runtide._facts import Facts
 from runtide._later import LaterOnRun
@@ -27,10 +28,14 @@ from runtide._sender import End, Sender
 from runtide._settings import Settings, unfinished
 from runtide._summary import Summary
 from runtide._transport import Transport
-from runtide._values import to_json
+from runtide._values import to_json, utf8
 
 _DISABLED_ROOM = 10_000
+if TYPE_CHECKING:
+    from runtide._sampler._node import Node
+
 _ENVIRONMENT_TIMEOUT = 1.0
+_PHASE_LENGTH = 128
 
 
 class Run(Facts, LaterOnRun):
@@ -45,8 +50,11 @@ class Run(Facts, LaterOnRun):
         "_alerts",
         "_attempt",
         "_child",
+        "_console",
         "_definitions",
         "_environment",
+        "_node",
+        "_phase",
         "_preempting",
         "_sender",
         "_surroundings",
@@ -62,7 +70,10 @@ class Run(Facts, LaterOnRun):
         self._id = settings.id or ("dummy-" if disabled else "") + _names.run_id()
         self._path = f"{settings.entity}/{settings.project}/{self._id}"
         self._alerts = Alerts()
+        self._console = Console()
         self._preempting = False
+        self._phase = ""
+        self._node: Node | None = None
         self._environment: dict[str, Any] = {}
         self._version = 1
         self._child = False
@@ -100,6 +111,11 @@ class Run(Facts, LaterOnRun):
 
     def _start(self) -> None:
         """Begin to send; the description of the surroundings follows when it is known."""
+        if not self.disabled and self._settings.sampler != "off":
+            # Here and not by the sender: a child forked in the midst of an import would wait for it for ever.
+            from runtide._sampler._node import Node
+
+            self._node = Node(self._settings, self._path)
         with self._lock:
             self._arm()
         if self._settings.resume == "auto":
@@ -113,7 +129,11 @@ class Run(Facts, LaterOnRun):
 
     def _look_around(self, folder: str) -> None:
         tell = not self._settings.silent and self._settings.rank == 0
-        self._environment = _environment.capture(folder, tell)
+        sampler = (self._node.reason if self._node else "") or self._settings.sampler
+        about = {"console": self._settings.console, "sampler": sampler}
+        if self.sweep_id:
+            about["sweep"] = f"{self.entity}/{self.project}/{self.sweep_id}"
+        self._environment = _environment.capture(folder, tell) | about
         self._version += 1
 
     def _arm(self) -> None:
@@ -131,6 +151,8 @@ class Run(Facts, LaterOnRun):
                 return
             self._sender = sender
             self._room = self._points
+            if self._settings.console == "wrap":
+                self._console.open(sender.wake)
             # Its processes end by os._exit, which runs no atexit function, but these they do run. Where it was never
             # imported, this is none of them.
             if self._child and (util := sys.modules.get("multiprocessing.util")):
@@ -139,16 +161,20 @@ class Run(Facts, LaterOnRun):
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
         """A run that is pickled into another process logs into the same run there, as a child."""
         settings = dataclasses.replace(self._settings, id=self._id, name=self._name, notes=self._notes, tags=self._tags)
-        return _attach, (settings, self._attempt, self._step, self._config.as_dict())
+        return _attach, (settings, self._attempt, self._step, self._config.as_dict(), self._console.number)
 
     def _become_child(self) -> None:
         """Go on in a forked child as a writer of its own, once it logs. What is buffered is the parent's."""
         if self._sender:
             self._sender.abandon()
-        self._sender = self._surroundings = None
+        if self._node:
+            self._node.abandon()
+        self._sender = self._surroundings = self._node = None
         self._child = True
         self._dropped = {}
         self._alerts = Alerts()
+        self._console.close()
+        self._console = Console(self._console.number)
         self._summary._take_set()
         self._summary._take_statistics()
         self._clear()
@@ -191,6 +217,7 @@ class Run(Facts, LaterOnRun):
                 return
             self._open = False
             self._room = -1
+        self._console.close()
         deadline = time.monotonic() + self._settings.finish_timeout
         if self._surroundings:
             self._surroundings.join(min(_ENVIRONMENT_TIMEOUT, self._settings.finish_timeout))
@@ -271,6 +298,21 @@ class Run(Facts, LaterOnRun):
             with self._lock:
                 self._arm()
 
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Say what the run does for a while, so that samples of that time can be told apart: `with run.phase("eval")`.
+
+        Phases may be nested; outside of them a run trains. Those of one rank are its own.
+
+        Args:
+            name: Such as eval, checkpoint or compile, which are not counted as idle time; up to 128 characters.
+        """
+        before, self._phase = self._phase, utf8(name)[:_PHASE_LENGTH]
+        try:
+            yield
+        finally:
+            self._phase = before
+
     def mark_preempting(self) -> None:
         """Say that this machine is about to be taken away: the run's end is then no failure of it."""
         self._preempting = True
@@ -282,6 +324,12 @@ class Run(Facts, LaterOnRun):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # Whoever prints it does so when this run has ended.
+        if error is not None and not isinstance(error, SystemExit):
+            with suppress(Exception):
+                from traceback import format_exception  # training that goes well needs none of it
+
+                self._console.add_error("".join(format_exception(error)))
         self.finish(0 if kind is None else 1)
 
 
@@ -294,8 +342,8 @@ def _object(text: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _attach(settings: Settings, attempt: int, step: int, config: dict[str, Any]) -> Run:
+def _attach(settings: Settings, attempt: int, step: int, config: dict[str, Any], number: int) -> Run:
     run = Run(dataclasses.replace(settings, resume="", rewind=None))
     run.config.update(config, allow_val_change=True)
-    run._attempt, run._step, run._child = attempt, step, True
+    run._attempt, run._step, run._child, run._console = attempt, step, True, Console(number)
     return run

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from runtide._attempts import Attempt, note_attempt
 from runtide._frames import Cells, Entry, Frame, Framer
-from runtide._report import say, warn
+from runtide._report import say, warn, warn_once
 from runtide._transport import RefusedError, Transport
 from runtide_schemas import STREAMS, Stream, encode, encode_frame
 
 if TYPE_CHECKING:
     from runtide._run import Run
 
-_METRICS, _JSON, _RUNS, _ALERTS = (STREAMS[name] for name in ("metrics", "metrics_json", "runs", "alerts"))
+_METRICS, _JSON, _RUNS, _ALERTS, _LINES = (
+    STREAMS[name] for name in ("metrics", "metrics_json", "runs", "alerts", "console_lines")
+)
 # Parsed now and not by the thread: in Python 3.11 a cached_property holds a lock meanwhile, and a child forked in that
 # moment waited for it for ever.
-for _stream in (_METRICS, _JSON, _RUNS, _ALERTS):
+for _stream in (_METRICS, _JSON, _RUNS, _ALERTS, _LINES):
     _ = _stream.schema, _stream.prefix
 _WRITE_BYTES = 4 << 20
 _NOTE_INTERVAL = 1.0
@@ -78,7 +80,9 @@ class Sender:
         self._end: End | None = None
         self._deadline = 0.0
         self._asked = self._answered = 0
-        self._wake = threading.Event()
+        # Free when there is something to do. Unlike Event.set(), release() may be interrupted by a signal handler that
+        # logs or prints and comes here again.
+        self._wake = threading.Lock()
         self._answer = threading.Condition()
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="runtide-sender", daemon=True)
@@ -86,6 +90,11 @@ class Sender:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def wake(self) -> None:
+        """Let the thread look at once what there is to send."""
+        with suppress(RuntimeError):  # free already
+            self._wake.release()
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything logged before is with the transport; False when it is not after so many seconds."""
@@ -95,7 +104,7 @@ class Sender:
         with self._answer:
             self._asked += 1
             mine = self._asked
-            self._wake.set()
+            self.wake()
             done = self._answer.wait_for(lambda: self._answered >= mine or not self._thread.is_alive(), timeout)
         return done and not self._unsent
 
@@ -104,7 +113,7 @@ class Sender:
         self._deadline = time.monotonic() + timeout
         self._run._wait(timeout - min(_WRITING, timeout / 2))
         self._end = end
-        self._wake.set()
+        self.wake()
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
         return not self._thread.is_alive()
 
@@ -122,10 +131,20 @@ class Sender:
             with self._answer:
                 self._answered = asked
                 self._answer.notify_all()
+            self._tell_node(end)
             if end:
                 return
-            self._wake.wait(self._run._settings.flush_interval)
-            self._wake.clear()
+            self._wake.acquire(timeout=self._run._settings.flush_interval)
+
+    def _tell_node(self, end: End | None) -> None:
+        """Tell the sampler of the node where the run is."""
+        run = self._run
+        if run._node is None:
+            return
+        try:
+            (run._node.end if end else run._node.beat)(run._step, run._phase)
+        except Exception as error:  # training has no use for it
+            warn_once("node", f"no samples of the hardware: {type(error).__name__}: {error}")
 
     def _drain(self, end: End | None, asked: bool) -> None:
         with self._run._fold:
@@ -141,6 +160,7 @@ class Sender:
                 self._push()
         except RefusedError as error:
             self._refused(error)
+        self._send_lines(end is not None)
         if end:
             self._give_up()
         try:
@@ -232,6 +252,26 @@ class Sender:
             self._transport.send(_ALERTS, [encode(_ALERTS, self._head(_ALERTS) | waiting[0])])
             self._numbered[_ALERTS.name] += 1
             waiting.popleft()
+
+    def _send_lines(self, last: bool) -> None:
+        """Send what was printed. Lines that cannot be sent wait, as long as there is room."""
+        console, lost = self._run._console, 0
+        try:
+            lost = console.collect(last)
+            while console.ready:
+                self._transport.send(_LINES, [encode(_LINES, self._head(_LINES) | console.ready[0])])
+                self._numbered[_LINES.name] += 1
+                console.sent()
+        except RefusedError as error:
+            self._refused(error)
+        except Exception as error:  # whatever it is, it must not stop the thread, nor come again for ever
+            lost += console.give_up()
+            warn("console", f"lines could not be encoded: {type(error).__name__}: {error}")
+        if last:
+            lost += console.give_up()
+        if lost:
+            self._run._count("console", lost)
+            warn_once("console", "lines that were printed are dropped (console); run.dropped counts them")
 
     def _tell(self, moment: int, described: bool) -> None:
         version = self._run._version

@@ -30,6 +30,14 @@ _MODES = {
     "http": "http",
     "disabled": "disabled",
 }
+# "auto" and the others are W&B's; they all mean the one way there is.
+_CONSOLES = {"off": "off"} | dict.fromkeys(("", "wrap", "auto", "wrap_raw", "wrap_emu", "redirect"), "wrap")
+# Which GPUs of the node a run gets samples of: those of its ranks, or all.
+_SAMPLERS = (
+    {"all": "all"}
+    | dict.fromkeys(("", "on", "true", "1", "yes"), "on")
+    | dict.fromkeys(("off", "false", "0", "no"), "off")
+)
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _RESUMES = {"": "", "auto": "auto", "true": "auto", "allow": "allow", "must": "must", "never": "never"}
 
@@ -48,6 +56,8 @@ class Settings:
         parent_step: Last step that it shares with its parent.
         rank: Rank of this process in the job.
         launch: What the processes of one start of a job have in common; empty for a process on its own.
+        console: wrap to keep what the process prints, or off.
+        sampler: on to sample the node, with the GPUs of the run's ranks; all for all its GPUs; or off.
         strict_steps: Drop what is logged below the current step, as W&B does, instead of storing it.
         flush_interval: Seconds between two drains of the memory to the spool.
         finish_timeout: Seconds that finish() waits at most.
@@ -55,6 +65,7 @@ class Settings:
         spool_max_bytes: Bytes that the spool folder may hold.
         segment_bytes: Bytes after which a spool segment is ended and the next begun.
         heartbeat_interval: Seconds between two signs of life.
+        sample_interval: Seconds between two samples of the node.
         kafka: The cluster that records go to in mode kafka.
         url: The stack that records go to in mode http.
         token: What the stack knows us by.
@@ -77,6 +88,8 @@ class Settings:
     parent: str = ""
     parent_step: int | None = None
     launch: str = ""
+    console: str = "wrap"
+    sampler: str = "on"
     strict_steps: bool = False
     flush_interval: float = 0.1
     finish_timeout: float = 10.0
@@ -84,6 +97,7 @@ class Settings:
     spool_max_bytes: int = 10 << 30
     segment_bytes: int = 16 << 20
     heartbeat_interval: float = 30.0
+    sample_interval: float = 1.0
     kafka: Kafka | None = None
     url: str = ""
     token: str = field(default="", repr=False)
@@ -131,6 +145,8 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.enviro
         rank=int(_number(launch.source, launch.rank, int, 0, 2**31 - 1)) if launch.rank else 0,
         launch=launch.start,
         silent=bool(arguments.get("silent")) or _flag("SILENT", environ),
+        console=_console(arguments, environ),
+        sampler=_sampler(arguments, environ),
         strict_steps=_flag("STRICT_STEPS", environ),
         **history,
         **_limits(environ),
@@ -173,6 +189,20 @@ def _mode(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str:
         where = "RUNTIDE_MODE or WANDB_MODE" if given is None else "mode"
         raise SettingsError(f"{where}={text!r}: give one of online, offline, spool, kafka, http, disabled")
     return _MODES[text]
+
+
+def _console(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    text = _text("console", arguments, environ).lower()
+    if text not in _CONSOLES:
+        raise SettingsError(f"console={text!r} (or RUNTIDE_CONSOLE, WANDB_CONSOLE): give wrap or off")
+    return _CONSOLES[text]
+
+
+def _sampler(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    text = _text("sampler", arguments, environ).lower()
+    if text not in _SAMPLERS:
+        raise SettingsError(f"sampler={text!r} (or RUNTIDE_SAMPLER): give on, off or all")
+    return _SAMPLERS[text]
 
 
 def _link(mode: str, environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -251,6 +281,7 @@ def _limits(environ: Mapping[str, str]) -> dict[str, Any]:
         "spool_max_bytes": (int, 0, 2**60),
         "segment_bytes": (int, 1, 2**32),
         "heartbeat_interval": (float, 0.01, 240),
+        "sample_interval": (float, 0.1, 3600),
     }
     found = {name: environ.get(f"RUNTIDE_{name.upper()}") for name in bounds}
     return {

@@ -19,6 +19,8 @@ from runtide_schemas import Stream, encode_entry, encode_header
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SURVEY_INTERVAL = 5.0
 _LEAST_SPARE = 1 << 20
+# Word of how something ended, and of what was lost.
+_SPARED = ("runs", "device_events")
 
 
 class _Segment:
@@ -70,7 +72,7 @@ class Spool:
             parts = [] if segment.size else [encode_header(stream)]
             parts.extend(encode_entry(message, now) for message in messages)
             data = b"".join(parts)
-            self._quota.check(len(data), spare=stream.name == "runs")
+            self._quota.check(len(data), spare=stream.name in _SPARED)
             _append(segment, data)
         except OSError as error:
             raise _refusal(error, self._folder) from error

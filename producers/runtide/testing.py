@@ -49,12 +49,12 @@ class Memory:
 
 
 def start_run(memory: Memory, **arguments: Any) -> Run:
-    """Start a run that sends to memory; RUNTIDE_DIR gets no more than a note of the attempt.
+    """Start a run that sends to memory; RUNTIDE_DIR gets no more than a note of the attempt, and no sampler is started.
 
     Args:
         memory: Where records go.
         arguments: As `runtide.init` takes them; the configuration is set on the run.
     """
-    run = Run(resolve(arguments), lambda *_: memory)
+    run = Run(resolve({"sampler": "off"} | arguments), lambda *_: memory)
     run._start()
     return run

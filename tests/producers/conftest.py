@@ -97,13 +97,16 @@ class Topics:
             [NewTopic(topic, partitions, 1, config=config) for topic in topics]
         ).values():
             made.result()
+        self._wait(topics)
+
+    def _wait(self, topics: list[str]) -> None:
         deadline = time.monotonic() + DEADLINE
         while not all(map(self._is_ready, topics)):
             assert time.monotonic() < deadline, topics
             threading.Event().wait(0.02)
 
     def _is_ready(self, topic: str) -> bool:
-        """A topic that was made is led by nobody for some milliseconds."""
+        """A topic that was made is led by nobody for some milliseconds, and so are those of a broker that hung."""
         found = self.admin.list_topics(timeout=DEADLINE).topics.get(topic)
         if found is None:
             return False
@@ -124,6 +127,7 @@ class Topics:
     def messages(self, name: str) -> list[Message]:
         """All messages of a topic, partition by partition, in their order."""
         topic = self.kafka.topic(name)
+        self._wait([topic])
         client = {"bootstrap.servers": self.kafka.servers, "group.id": "nobody", "enable.auto.commit": False}
         consumer = Consumer({**client, "fetch.wait.max.ms": 10})
         found: list[Message] = []
@@ -231,6 +235,12 @@ def stack(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> Ingest:
     return ingest
 
 
+@pytest.fixture(scope="session")
+def topics_of() -> type[Topics]:
+    """Makes what tests see of a cluster: `topics_of(kafka)`."""
+    return Topics
+
+
 @pytest.fixture
 def topics(kafka: Any, monkeypatch: pytest.MonkeyPatch, home: Path) -> Topics:
     """Names of topics for this test, which runs go to; none is there yet."""
@@ -260,6 +270,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             monkeypatch.delenv(name)
     folder = tmp_path / "home"
     monkeypatch.setenv("RUNTIDE_DIR", str(folder))
+    monkeypatch.setenv("RUNTIDE_SAMPLER", "off")
+    # Of a busy machine's 10 seconds, starting two processes may take most.
+    monkeypatch.setenv("RUNTIDE_FINISH_TIMEOUT", "60")
     monkeypatch.setattr(_report, "_last", {})
     yield folder
     runtide.finish()
@@ -287,7 +300,7 @@ def script(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProc
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=DEADLINE,
+            timeout=2 * DEADLINE,
         )
         assert expect is None or done.returncode == expect, done.stderr
         return done

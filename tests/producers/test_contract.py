@@ -24,6 +24,7 @@ def held(calls: Calls, cuts: Iterable[int] = (), **arguments: Any) -> tuple[dict
     ticks = itertools.count(1_700_000_000_000_000_000, 1_000_000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("runtide._buffer.time", SimpleNamespace(time_ns=lambda: next(ticks)))
+        patch.setattr("runtide._environment._git", lambda *_: "")  # hundreds of runs, two processes each
         run = start_run(memory, **arguments)
         for position, call in enumerate(calls):
             play(run, [call])

@@ -214,7 +214,7 @@ def test_a_wrong_token_is_told_and_nothing_is_lost(
     run.log({"a": 1.0})
     began = time.monotonic()
     run.finish()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     said = capfd.readouterr().err
     assert "does not take our token" in said and "runtide login" in said and "wrong-secret" not in said
     assert "bytes of default/p" in said

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,24 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
     return address
 
 
+@pytest.fixture(scope="module")
+def mortal(broker_process: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    running = broker_process(tmp_path_factory.mktemp("mortal") / "broker")
+    yield running
+    running.kill()
+
+
 @pytest.fixture
-def broker(start_broker: Callable[..., Any], topics: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def broker(mortal: Any, topics_of: Callable[[Kafka], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A broker that the test may kill, and `broker.topics`, which are there already."""
-    running = start_broker()
-    monkeypatch.setenv("RUNTIDE_KAFKA", running.address)
-    monkeypatch.setenv("RUNTIDE_KAFKA_TOPIC_PREFIX", "t.")
-    running.topics = type(topics)(Kafka(running.address, "t."))
-    running.topics.create()
-    return running
+    if mortal.process.poll() is not None:
+        mortal.restart()
+    prefix = f"{secrets.token_hex(4)}."
+    monkeypatch.setenv("RUNTIDE_KAFKA", mortal.address)
+    monkeypatch.setenv("RUNTIDE_KAFKA_TOPIC_PREFIX", prefix)
+    mortal.topics = topics_of(Kafka(mortal.address, prefix))
+    mortal.topics.create()
+    return mortal
 
 
 def leftovers(home: Path) -> list[Path]:
@@ -385,7 +395,7 @@ run.finish()
 def test_worker_processes_deliver_what_they_log(script: Script, topics: Any, home: Path, method: str) -> None:
     """Of multiprocessing, by whatever method."""
     topics.create()
-    script(f"""
+    done = script(f"""
 import multiprocessing
 import runtide
 
@@ -403,7 +413,7 @@ if __name__ == '__main__':
     [worker.join() for worker in workers]
     assert all(worker.exitcode == 0 for worker in workers)
 """)
-    assert leftovers(home) == []
+    assert leftovers(home) == [], done.stderr
     for number in range(2):
         assert sorted(v for k, _, v in topics.points() if k == f"worker{number}") == list(map(float, range(50)))
 

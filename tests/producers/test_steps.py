@@ -25,6 +25,12 @@ CALLS = st.lists(
 )
 
 
+@pytest.fixture(autouse=True)
+def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of runs, of which each would start two processes."""
+    monkeypatch.setattr("runtide._environment._git", lambda *_: "")
+
+
 def expected(calls: list[tuple[dict[str, Any], int | None, bool | None]]) -> tuple[list[tuple[str, int, Any]], int]:
     """The rule in plain words: (points in the order of the calls, the step that comes next)."""
     current, points = 0, []

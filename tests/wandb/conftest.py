@@ -15,6 +15,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("RUNTIDE_", "WANDB_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RUNTIDE_DIR", str(tmp_path / "runtide"))
+    monkeypatch.setenv("RUNTIDE_SAMPLER", "off")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "wandb"))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
