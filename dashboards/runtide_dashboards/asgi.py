@@ -1,12 +1,17 @@
 """The dashboard as an ASGI application, for uvicorn and for `runtide up`."""
 
+import os
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
+from streamlit import config
 from streamlit.web import bootstrap
 
 # The pages and what they need take seconds to import: the first visitor should not wait for that.
-from runtide_dashboards.pages import compare, runs  # noqa: F401
+from runtide_dashboards import auth
+from runtide_dashboards.pages import compare, home, run, runs, sweep, system  # noqa: F401
+from runtide_dashboards.routes import routes
 
 # Flags outrank any config.toml near the working directory, so the dashboard is the same wherever it is started.
 bootstrap.load_config_options(
@@ -21,6 +26,8 @@ bootstrap.load_config_options(
         "runner.magicEnabled": False,
         # Per appearance: one for all of them would leave no dark one to follow the system with.
         "theme.light.primaryColor": "#2864BA",
+        # Captions are written in a share of it, and have to be read too.
+        "theme.light.textColor": "#171614",
         "theme.dark.primaryColor": "#2864BA",
         "theme.baseFontSize": 14,
         "theme.headingFontSizes": ["20px", "16px", "14px", "14px", "14px", "14px"],
@@ -29,5 +36,13 @@ bootstrap.load_config_options(
         "theme.linkUnderline": False,
     }
 )
+_PASSWORD = os.environ.get(auth.PASSWORD, "")
+if not _PASSWORD and not config.get_option("server.allowedHosts"):
+    config.set_option("server.allowedHosts", list(auth.LOOPBACK))
+_BASE = config.get_option("server.baseUrlPath")
 
-app = st.App(Path(__file__).parent / "entry" / "app.py")
+app = st.App(
+    Path(__file__).parent / "entry" / "app.py",
+    routes=routes(_BASE),
+    middleware=[Middleware(auth.Guard, password=_PASSWORD, base=_BASE)],
+)

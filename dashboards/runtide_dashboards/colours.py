@@ -19,21 +19,28 @@ class Style:
     dash: tuple[int, int] | None
 
 
-def style(ordinal: int) -> Style:
-    """The look of the nth run of a project."""
-    return Style(PALETTE[ordinal % len(PALETTE)], DASHES[ordinal // len(PALETTE) % len(DASHES)])
+def style(ordinal: int, colour: str = "") -> Style:
+    """The look of the nth run of a project; somebody may have chosen a colour for it."""
+    return Style(colour or PALETTE[ordinal % len(PALETTE)], DASHES[ordinal // len(PALETTE) % len(DASHES)])
 
 
-def styles(ordinals: Sequence[int]) -> list[Style]:
+def styles(ordinals: Sequence[int], chosen: Sequence[str] = ()) -> list[Style]:
     """The looks of runs shown together, all different while there are that many.
 
     Runs of several projects, or 24 places apart, can ask for the same look: the later one takes the next that is free.
+
+    Args:
+        ordinals: The runs' places in their projects.
+        chosen: The colours that somebody chose, empty where nobody did; none at all for no colours.
     """
     taken: set[int] = set()
     result = []
-    for ordinal in ordinals:
+    for ordinal, colour in zip(ordinals, chosen or [""] * len(ordinals), strict=True):
+        if colour:
+            result.append(style(ordinal, colour))
+            continue
         candidates = ((ordinal + shift) % _STYLES for shift in range(_STYLES))
-        chosen = next((candidate for candidate in candidates if candidate not in taken), ordinal % _STYLES)
-        taken.add(chosen)
-        result.append(style(chosen))
+        free = next((candidate for candidate in candidates if candidate not in taken), ordinal % _STYLES)
+        taken.add(free)
+        result.append(style(free))
     return result

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 MISSING = "—"
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"(?=\.|$)')
 
 
 def parse(text: str) -> dict[str, Any]:
     """The config that a run stored, empty when it is not a JSON object."""
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -34,6 +36,32 @@ def flatten(config: Mapping[str, Any]) -> dict[str, str]:
         else:
             flat[path] = json.dumps(value, ensure_ascii=False)
     return flat
+
+
+def segments(path: str) -> list[str]:
+    """The keys that a dot path leads through, outermost first: what `flatten` made it of."""
+    result, at = [], 0
+    while at <= len(path):
+        found = _QUOTED.match(path, at)
+        key = _quoted_key(found[0]) if found else None
+        if found is None or key is None:
+            end = path.find(".", at)
+            key = path[at : end if end >= 0 else len(path)]
+            at += len(key)
+        else:
+            at = found.end()
+        result.append(key)
+        at += 1
+    return result
+
+
+def _quoted_key(text: str) -> str | None:
+    """The key in quotes, None when `flatten` would not have put it there."""
+    try:
+        key = str(json.loads(text))
+    except ValueError:
+        return None
+    return key if not key or "." in key else None
 
 
 def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:

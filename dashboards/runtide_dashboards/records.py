@@ -1,4 +1,4 @@
-"""What the store says about runs and series, as the pages use it."""
+"""What the store says about runs and projects, as the pages use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from runtide_dashboards import configs
 class Run:
     """A run as the pages show it.
 
-    `ordinal` counts the runs of its project from 0, oldest first; `duration` is in seconds.
+    `ordinal` counts the runs of its project from 0, oldest first; `duration` is in seconds; `config`, `definitions`
+    (what define_metric declared, by metric name) and `environment` are JSON objects. `colour` is #RRGGBB where somebody
+    chose one, else empty; `edited` is when somebody last changed the run.
     """
 
     path: str
@@ -23,11 +25,32 @@ class Run:
     tags: tuple[str, ...]
     config: str
     ordinal: int
+    heartbeat: datetime
+    group: str
+    job_type: str
+    notes: str
+    definitions: str
+    environment: str
+    attempts: int
+    ranks: int
+    parent: str
+    parent_step: int | None
+    exit_code: int | None
+    colour: str
+    archived: bool
+    baseline: bool
+    deleted: bool
+    edited: datetime | None
 
     @property
     def project(self) -> str:
         """The path of its project: entity/project."""
         return self.path.rpartition("/")[0]
+
+    @property
+    def live(self) -> bool:
+        """Whether more can be expected of it."""
+        return self.state in ("running", "preempting")
 
     @property
     def label(self) -> str:
@@ -41,42 +64,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Series:
-    """One run's line in a panel.
+class Project:
+    """A project: `path` is entity/project, `active` when one of its runs was last heard of."""
 
-    Args:
-        run: Path of the run.
-        key: Name of the metric.
-        rank: The rank that is drawn: the lowest that logged the key.
-        ranks: How many ranks logged it.
-        count: Points, superseded ones too.
-        first_step: Smallest step.
-        last_step: Largest step.
-        last_time: Latest time.
-        plain: One writer logged it in order, so that no point supersedes another.
-    """
-
-    run: str
-    key: str
-    rank: int
-    ranks: int
-    count: int
-    first_step: int
-    last_step: int
-    last_time: datetime
-    plain: bool
-
-
-@dataclass(frozen=True)
-class Cut:
-    """One series and how to cut it.
-
-    Args:
-        series: The series.
-        width: Width of its buckets, in steps or milliseconds: a power of two.
-        origin: Milliseconds since 1970 at which its time axis begins; not used by the step axis.
-    """
-
-    series: Series
-    width: int
-    origin: int = 0
+    path: str
+    runs: int
+    running: int
+    archived: int
+    deleted: int
+    active: datetime

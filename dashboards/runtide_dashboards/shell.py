@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import streamlit as st
 
-from runtide_dashboards import queries
+from runtide_dashboards import literals
 from runtide_dashboards.errors import DashboardError, QueryFailed, StoreAway
+from runtide_dashboards.queries import store
 
 
 def main() -> None:
     """Draw the page that the URL names."""
     # Not at the top: the pages import this module.
-    from runtide_dashboards.pages import compare, runs
+    from runtide_dashboards.pages import compare, home, run, runs, sweep, system
 
     st.set_page_config(page_title="runtide", page_icon="🌊", layout="wide")
     pages = [
-        st.Page(runs.page, title="Runs", icon=":material/table_rows:", default=True),
+        st.Page(home.page, title="Home", icon=":material/home:", default=True),
+        st.Page(runs.page, title="Runs", icon=":material/table_rows:", url_path="runs"),
         st.Page(compare.page, title="Compare", icon=":material/ssid_chart:", url_path="compare"),
-        # Streamlit serves its default page at / alone.
-        st.Page(runs.page, title="Runs", url_path="runs", visibility="hidden"),
+        st.Page(system.page, title="System", icon=":material/memory:", url_path="system"),
+        st.Page(sweep.page, title="Sweep", icon=":material/tune:", url_path="sweep"),
+        st.Page(run.page, title="Run", icon=":material/insights:", url_path="run", visibility="hidden"),
     ]
     page = st.navigation(pages, position="top")
     guarded(page.run)
@@ -45,7 +50,7 @@ def query() -> dict[str, list[str]]:
 @st.fragment(run_every=3)
 def _away(error: DashboardError) -> None:
     message = f"Can't reach the database: {error} Trying again every 3 seconds; last try at {datetime.now():%H:%M:%S}."
-    if queries.store_answers():
+    if store.answers():
         st.rerun()
     st.error(message, icon=":material/cloud_off:")
     st.button("Try now", icon=":material/refresh:")
@@ -57,3 +62,25 @@ def sync(key: str, value: object) -> None:
     # value. A text is set only where it differs: somebody may be typing on.
     if not isinstance(value, str) or st.session_state.get(key) != value:
         st.session_state[key] = value
+
+
+def download(caption: str, name: str, sql: str, values: dict[str, Any]) -> None:
+    """Offer what a query gives, as files and as its text.
+
+    Args:
+        caption: What it is.
+        name: Of the files, without the ending.
+        sql: The query.
+        values: Its parameters.
+    """
+    with st.popover("Export", icon=":material/download:"):
+        st.caption(caption)
+        for label, form, suffix in (("CSV", "CSVWithNames", "csv"), ("Parquet", "Parquet", "parquet")):
+            st.download_button(
+                label,
+                partial(store.download, sql, values, form),
+                f"{name}.{suffix}",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+        st.code(literals.fill(sql, values), language="sql", height=200, wrap_lines=True)

@@ -1,258 +1,66 @@
-"""The dashboard in a real browser, over a real store."""
+"""Compare and Run in a real browser, over a real store: what a user does there, and what must not happen."""
 
 import math
-import os
+import random
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+from scipy.stats import ttest_ind
+from tests.dashboards.browser import NEEDS_BROWSER, drag, drawn, panel, panels, settle, until
+from tests.dashboards.showcase import now
 
-CHROMIUM = os.environ.get("RUNTIDE_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install it, or name it in RUNTIDE_CHROMIUM"),
-]
-DEADLINE = 60.0
-SPIKE, HEIGHT = 617_283, 42.5
-# Streamlit looks for its server below the page's own path before it looks at the root.
-EXPECTED = ("/_stcore/health", "/_stcore/host-config")
-expect.set_options(timeout=DEADLINE * 1000)
-
-# The chart's instance is held by the component that drew it, nowhere else.
-OPTIONS = """() => [...document.querySelectorAll('[data-testid=stEChartsChart]')].map(root => {
-  let fiber = root[Object.keys(root).find(key => key.startsWith('__reactFiber'))];
-  for (; fiber; fiber = fiber.return)
-    for (let hook = fiber.memoizedState; hook && typeof hook === 'object'; hook = hook.next) {
-      const held = hook.memoizedState && hook.memoizedState.current;
-      if (held && held.getModel && held.getOption) {
-        const model = held.getModel();
-        return {title: held.getOption().title[0].text, series: model.getSeries().map(one => {
-          const data = one.getData(), stacked = data.getCalculationInfo('stackResultDimension');
-          const ys = stacked ? data.mapArray(stacked, y => y) : data.mapArray(data.mapDimension('y'), y => y);
-          return {id: one.id, name: one.name, length: data.count(), top: Math.max(...ys.filter(isFinite)),
-                  xs: data.mapArray(data.mapDimension('x'), x => x)};
-        })};
-      }
-    }
-  return null;
-})"""
+pytestmark = NEEDS_BROWSER
+SPIKE, HEIGHT, BAD = 617_283, 42.5, 3
+MILLION = 1_000_000
+GOALS = {"val/loss": {"goal": "minimize"}, "val/acc": {"goal": "maximize"}}
+# All of a picture but what lies in other layers.
+PICTURE = "canvas => canvas.toDataURL()"
 
 
-class Dashboard:
-    """The dashboard's process, over the store that `url` names."""
-
-    def __init__(self, url, folder):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        self.url, self.log = f"http://127.0.0.1:{port}", folder / "dashboard.log"
-        environment = {**os.environ, "RUNTIDE_CLICKHOUSE_URL": url, "RUNTIDE_DIR": str(folder)}
-        command = [sys.executable, "-m", "runtide_dashboards", "--port", str(port)]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + DEADLINE
-        while not self._answers():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
-            threading.Event().wait(0.05)
-
-    def _answers(self):
-        try:
-            return httpx.get(f"{self.url}/_stcore/health", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(DEADLINE)
+def parameters(page):
+    return httpx.URL(page.url).params
 
 
-@pytest.fixture(scope="module")
-def own_store(store_process, tmp_path_factory):
-    """A store that these tests may stop."""
-    running = store_process(tmp_path_factory.mktemp("browser") / "engine")
-    yield running
-    if running.process.poll() is None:
-        running.kill()
+def in_view(page):
+    """Of the panels those that are in view or nearly."""
+    return {key: one for key, one in panels(page).items() if one["near"]}
 
 
-@pytest.fixture(scope="module")
-def seeded(own_store, make_lab):
-    return make_lab(own_store, "seeded")
+def asked_for(page):
+    """The answers of api/series from now on."""
+    answers = []
+    page.on("response", lambda answer: answers.append(answer) if answer.url.endswith("/api/series") else None)
+    return answers
 
 
-@pytest.fixture(scope="module")
-def dashboard(seeded, tmp_path_factory):
-    running = Dashboard(seeded.url, tmp_path_factory.mktemp("dashboard"))
-    yield running
-    running.stop()
-    assert "Traceback" not in running.log.read_text()
+def verdict(page, key):
+    """The line of a metric in the verdict strip."""
+    return page.locator(".rt-verdict tr").filter(has=page.locator(f'th[title="{key}"]'))
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-@pytest.fixture
-def open_page(chromium, request, tmp_path):
-    """Opens pages that must log no error; leaves a screenshot of each."""
-    contexts, complaints = [], []
-    folder = Path(os.environ.get("RUNTIDE_ARTIFACTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def start(url, scheme="light"):
-        context = chromium.new_context(viewport={"width": 1600, "height": 1000}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(DEADLINE * 1000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda entry: complaints.append(entry.text) if _is_error(entry) else None)
-        page.on("requestfailed", lambda failed: complaints.append(failed.url) if url not in failed.url else None)
-        page.goto(url)
-        return page
-
-    yield start
-    try:
-        for number, context in enumerate(contexts):
-            context.pages[0].screenshot(path=folder / f"{request.node.name}-{number}.png")
-            context.close()
-    finally:
-        assert complaints == []
-
-
-def _is_error(entry):
-    return entry.type == "error" and not entry.location.get("url", "").endswith(EXPECTED)
-
-
-def settle(page):
-    """Wait until the script has run and every chart is drawn."""
-    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_have_count(1)
-    expect(page.locator("[data-testid=stEChartsChart][aria-busy=true]")).to_have_count(0)
-
-
-def panels(page, expected):
-    """What the charts hold, by title, once all expected ones are there."""
-    charts = page.locator("[data-testid=stEChartsChart] canvas")
-    expect(charts).to_have_count(expected)
-    settle(page)
-    options = page.evaluate(OPTIONS)
-    assert None not in options, "a chart's instance was not found: Streamlit keeps it elsewhere now"
-    return {option["title"]: {one["id"]: one for one in option["series"]} for option in options}
-
-
-@pytest.fixture
-def empty(own_store, make_lab, tmp_path):
-    """A database without runs, and a dashboard over it."""
-    lab = make_lab(own_store, "empty")
-    running = Dashboard(lab.url, tmp_path)
-    yield lab, running.url
-    running.stop()
-
-
-def test_an_empty_server_shows_how_to_begin_and_flips(empty, open_page):
-    """With no runs the page has a snippet; it turns into the table by itself when the first run appears."""
-    lab, url = empty
-    page = open_page(url)
-    expect(page.get_by_text("No runs yet")).to_be_visible()
-    expect(page.get_by_text("runtide.init")).to_be_visible()
-    lab.run("demo/mnist/first", name="first", config={"lr": 0.1})
-    expect(page.get_by_test_id("stDataFrame")).to_be_visible()
-    expect(page.get_by_text("No runs yet")).to_have_count(0)
+# ---- from the table to the lines
 
 
 @pytest.fixture(scope="module")
 def compared(seeded):
     """Two runs of a million and a thousand points, with a spike, NaN, and configs that differ in one key."""
-    now = time.time_ns() // 1000
     long = seeded.run(
-        "demo/spikes/long", name="long-run", config={"optim": {"lr": 0.1}, "seed": 1}, created=now - 10**9
+        "demo/spikes/long", name="long-run", config={"optim": {"lr": 0.1}, "seed": 1}, created=now() - 10**9
     )
-    seeded.million(long, "train/loss", SPIKE, HEIGHT)
-    short = seeded.run("demo/spikes/short", name="short-run", config={"optim": {"lr": 0.2}, "seed": 1}, created=now)
+    seeded.million(long, "train/loss", SPIKE, HEIGHT, BAD)
+    short = seeded.run("demo/spikes/short", name="short-run", config={"optim": {"lr": 0.2}, "seed": 1}, created=now())
     steps = list(range(0, 100_000, 100))
     values = [math.nan if 40_000 <= step < 50_000 else 2.0 - step / 10**5 for step in steps]
     seeded.points(short, {"train/loss": values, "val/loss": [1.0] * len(steps)}, steps)
     return long, short
 
 
-def test_columns_are_chosen_in_the_table_and_kept_in_the_link(dashboard, compared, open_page):
-    """Columns that are equal in all runs come when asked for, and are there again when the link is opened."""
+def test_selected_runs_are_lines_in_compare(dashboard, compared, open_page):
+    """Two rows of the table lead to their lines; the baseline is drawn as such; one point in a million is there."""
     page = open_page(f"{dashboard.url}/runs?project=demo/spikes")
-    header = page.locator("[data-testid=data-grid-canvas] [role=columnheader]")
-    expect(header.filter(has_text="optim.lr")).to_have_count(1)
-    expect(header.filter(has_text="seed")).to_have_count(0)
-    page.get_by_test_id("stPopoverButton").click()
-    page.get_by_text("Hide equal columns").click()
-    expect(header.filter(has_text="seed")).to_have_count(1)
-    page.goto(page.url)
-    expect(header.filter(has_text="seed")).to_have_count(1)
-
-
-def test_the_table_refreshes_under_an_open_popover(dashboard, seeded, open_page):
-    """A running run's new values appear in the sorted table; sorting, selection and what is in the popover stay."""
-    now = time.time_ns() // 1000
-    for name, state, loss in (("one", "finished", 5.0), ("two", "", 7.0)):
-        run = seeded.run(f"demo/table/{name}", name=name, state=state, config={"seed": 1}, created=now, heartbeat=now)
-        seeded.points(run, {"loss": [loss]}, [0])
-    page = open_page(f"{dashboard.url}/?project=demo/table")
-    grid = page.get_by_test_id("data-grid-canvas").first
-    rows = grid.locator("tbody [role=row]")
-    expect(rows).to_have_count(2)
-    settle(page)
-    box = grid.bounding_box()
-    # Ascending by the last column, loss; then the first row.
-    page.mouse.click(box["x"] + box["width"] - 40, box["y"] + 16)
-    expect(rows.first).to_contain_text("one")
-    page.mouse.click(box["x"] + 16, box["y"] + 31 + 16)
-    expect(page.get_by_text("Compare 1 run")).to_be_visible()
-    page.get_by_test_id("stPopoverButton").click()
-    expect(page.get_by_text("Hide equal columns")).to_be_visible()
-    seeded.points(run, {"loss": [2.0]}, [1], seq=1)
-    expect(rows.first).to_contain_text("two")
-    expect(page.get_by_text("Compare 1 run")).to_be_visible()
-    expect(grid.locator("[role=columnheader]").filter(has_text="seed")).to_have_count(0)
-
-
-def test_runs_of_several_projects_say_which(dashboard, seeded, open_page):
-    """With all projects in the table there is a column for them, with one there is none."""
-    for name, config in (("north", {"lr": 0.1}), ("south", {"depth": 2.0})):
-        seeded.run(f"demo/{name}/r", name="compass", config=config)
-    page = open_page(f"{dashboard.url}/runs?filter=compass&project=demo/north")
-    grid = page.get_by_test_id("data-grid-canvas").first
-    header = grid.locator("[role=columnheader]")
-    expect(header.filter(has_text="lr")).to_have_count(1)
-    expect(header.filter(has_text="Project")).to_have_count(0)
-    page.goto(f"{dashboard.url}/runs?filter=compass")
-    expect(header.filter(has_text="Project")).to_have_count(1)
-    expect(grid.locator("tbody [role=row]")).to_have_count(2)
-    expect(grid).to_contain_text("demo/north")
-
-
-def test_the_config_of_one_run_is_shown(dashboard, compared, open_page):
-    """With one run nothing is equal, so nothing of its config is hidden."""
-    page = open_page(f"{dashboard.url}/compare?r={compared[0]}")
-    expect(page.get_by_text("Config · 2 keys")).to_be_visible()
-    expect(page.get_by_test_id("data-grid-canvas").locator("tbody [role=row]")).to_have_count(2)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_from_the_runs_table_to_a_spike(dashboard, compared, open_page, scheme):
-    """Two selected runs lead to Compare, where one point in a million is drawn at its full height."""
-    page = open_page(f"{dashboard.url}/?project=demo/spikes", scheme)
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
     settle(page)
     box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
@@ -261,37 +69,25 @@ def test_from_the_runs_table_to_a_spike(dashboard, compared, open_page, scheme):
         page.mouse.click(box["x"] + 16, box["y"] + 31 * row + 16)
         expect(page.get_by_text(f"Compare {row} run")).to_be_visible()
     page.get_by_text("Compare 2 runs").click()
-    drawn = panels(page, 2)
-    assert set(compared) <= set(httpx.URL(page.url).params["r"].split(","))
-    loss = drawn["train/loss"]
-    assert max(one["top"] for name, one in loss.items() if name.startswith("mean")) < 2.5
-    band = max((one for name, one in loss.items() if name.startswith("band")), key=lambda one: one["top"])
-    assert band["top"] == pytest.approx(HEIGHT)
-    assert band["name"] == "long-run"
-    assert any(0 <= SPIKE - x < 2048 for x in band["xs"])
-    expect(page.get_by_text("1,001,000 points in")).to_be_visible()
-    expect(page.get_by_text("100 NaN or infinite")).to_be_visible()
+    loss = panels(page)["train/loss"]
+    assert set(compared) == set(parameters(page)["r"].split(",")) == {line["id"] for line in loss["lines"]}
+    long = next(line for line in loss["lines"] if line["id"] == compared[0])
+    assert max(value for value in long["mean"] if value is not None) < 2.5
+    assert max(value for value in long["high"] if value is not None) == HEIGHT
+    assert loss["caption"].startswith("1,001,000 points in") and "103 NaN or infinite" in loss["caption"]
+    expect(panel(page, "val/loss").locator(".rt-caption")).to_contain_text("long-run never logged it")
+    base, other = parameters(page)["r"].split(",")
+    for run, width in ((base, "2.5"), (other, "2")):
+        expect(page.locator(f'.rt-chip[data-id="{run}"] line')).to_have_attribute("stroke-width", width)
     expect(page.get_by_text("1 of 2 keys differ")).to_be_visible()
 
 
-def test_the_tooltip_names_mean_low_and_high(dashboard, compared, open_page):
-    """Over a bucket of many points the tooltip has its mean and its extremes by name."""
+def test_the_config_of_one_run_is_shown(dashboard, compared, open_page):
+    """With one run nothing is equal, so nothing of its config is hidden; there is nothing to judge."""
     page = open_page(f"{dashboard.url}/compare?r={compared[0]}")
-    panels(page, 1)
-    page.get_by_test_id("stEChartsChart").first.hover()
-    for word in ("mean", "low", "high"):
-        expect(page.get_by_text(word, exact=True)).to_be_visible()
-
-
-def test_zoom_to_the_spike_and_a_mangled_link(dashboard, compared, open_page):
-    """A link with a range shows its single steps; one that nobody can read shows the default."""
-    link = f"{dashboard.url}/compare?r={compared[0]}&from={SPIKE - 200}&to={SPIKE + 200}"
-    page = open_page(link)
-    drawn = panels(page, 1)["train/loss"]
-    assert (drawn["mean 0"]["length"], drawn["mean 0"]["top"]) == (401, HEIGHT)
-    page.goto(f"{dashboard.url}/compare?r={compared[0]}&from=x&to=-&x=%F0&log=%00&m=nothing")
-    expect(page.get_by_text("None of these runs has logged")).to_be_visible()
-    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_text("Config · 2 keys")).to_be_visible()
+    expect(page.get_by_test_id("data-grid-canvas").locator("tbody [role=row]")).to_have_count(2)
+    expect(page.locator(".rt-verdict")).to_have_count(0)
 
 
 def test_runs_that_share_a_name_stay_together(dashboard, seeded, open_page):
@@ -300,53 +96,435 @@ def test_runs_that_share_a_name_stay_together(dashboard, seeded, open_page):
     for run in runs:
         seeded.points(run, {"loss": [2.0, 1.0]}, [0, 1])
     page = open_page(f"{dashboard.url}/compare?r={','.join(runs)}")
-    panels(page, 1)
-    page.get_by_text("Log y").click()
-    expect(page).to_have_url(re.compile("log=1"))
-    names = {series["name"] for series in panels(page, 1)["loss"].values()}
+    panels(page)
+    page.get_by_label("log y").check()
+    expect(page).to_have_url(re.compile("logy=1"))
+    settle(page)
+    names = {line["label"] for line in panels(page)["loss"]["lines"]}
     assert names == {"twin · one", "twin · two"}
-    assert httpx.URL(page.url).params["r"].split(",") == runs
+    assert parameters(page)["r"].split(",") == runs
     for name in sorted(names):
-        expect(page.get_by_test_id("stMultiSelect").first.get_by_text(name)).to_be_visible()
+        expect(page.locator(".st-key-compare-runs").get_by_text(name)).to_be_visible()
 
 
-@pytest.mark.parametrize("axis", ["relative", "wall"])
-def test_the_range_of_a_short_run_moves_in_small_steps(dashboard, seeded, open_page, axis):
-    """One arrow key on a run of five seconds leaves out its first point and nothing else."""
-    now = time.time_ns() // 10**6
-    run = seeded.run(f"demo/short/{axis}", created=now * 1000)
-    seeded.points(run, {"loss": [1.0] * 51}, list(range(51)), times=[now + 100 * i for i in range(51)])
-    page = open_page(f"{dashboard.url}/compare?r={run}&x={axis}")
-    expect(page.get_by_text("51 points")).to_be_visible()
-    page.get_by_test_id("stSlider").get_by_role("slider").first.press("ArrowRight")
-    expect(page.get_by_text("50 points")).to_be_visible()
+# ---- the verdict
+
+
+@pytest.fixture(scope="module")
+def judged(seeded):
+    """Three seeds of a recipe, of a better one and of one that only looks different, and what SciPy says of them."""
+    noise = random.Random(11)
+    steps = list(range(101))
+    ends, levels = {}, {"base": 2.31, "better": 2.27, "same": 2.31}
+    for recipe, (name, level) in enumerate(levels.items()):
+        for one in range(3):
+            path = f"demo/verdicts/{name}-{one}"
+            config = {"optim": {"lr": 0.1, "decay": 0.01 if name != "better" else 0.1}, "seed": one}
+            if name == "same":
+                config["workers"] = 8
+            seeded.run(path, f"{name} {one}", config=config, created=now() - (9 - recipe) * 10**6, definitions=GOALS)
+            end = noise.gauss(level, 0.004)
+            values = [round(end + 2 * math.exp(-step / 20) + noise.gauss(0, 0.002), 6) for step in steps]
+            seeded.points(path, {"val/loss": values}, steps)
+            # The last 5 % of the common steps.
+            ends[path] = sum(values[95:]) / 6
+    return SimpleNamespace(ends=ends, of=lambda name: [ends[f"demo/verdicts/{name}-{one}"] for one in range(3)])
+
+
+@pytest.mark.parametrize(("other", "word"), [("better", "▼ BETTER"), ("same", "WITHIN NOISE")])
+def test_a_verdict_is_what_scipy_says(dashboard, judged, open_page, other, word):
+    """Three seeds against three: the word, the difference and p are those of Welch's test on the same values."""
+    base, b = "demo/verdicts/base-0", f"demo/verdicts/{other}-0"
+    page = open_page(f"{dashboard.url}/compare?r={base},{b}&base={base}&b={b}")
+    line = verdict(page, "val/loss")
+    expect(line.locator(".badge")).to_contain_text(word)
+    expect(line).to_contain_text("3 v 3 seeds")
+    reference = ttest_ind(judged.of(other), judged.of("base"), equal_var=False)
+    difference = sum(judged.of(other)) / 3 - sum(judged.of("base")) / 3
+    assert float(line.locator(".delta").get_attribute("title")) == pytest.approx(difference, rel=1e-9)
+    told = re.search(r"two-sided p (\S+)", page.locator(".rt-verdict pre").text_content())
+    assert float(told[1]) == pytest.approx(reference.pvalue, rel=1e-3)
+    why = page.locator(".rt-changes")
+    expect(why).to_contain_text(re.compile(r"1 config key differs of \d"))
+    expect(why.locator("tr")).to_have_count(1)
+    expect(why).to_contain_text("optim.decay" if other == "better" else "workers")
+
+
+def test_swap_turns_better_into_worse(dashboard, judged, open_page):
+    """The two change places in the link, the strip and the lines."""
+    base, b = "demo/verdicts/base-0", "demo/verdicts/better-0"
+    page = open_page(f"{dashboard.url}/compare?r={base},{b}&base={base}&b={b}")
+    expect(verdict(page, "val/loss").locator(".badge")).to_contain_text("▼ BETTER")
+    page.get_by_role("button", name="Swap").click()
+    expect(verdict(page, "val/loss").locator(".badge")).to_contain_text("▲ WORSE")
+    assert (parameters(page)["base"], parameters(page)["b"]) == (b, base)
+    expect(page.locator(f'.rt-chip[data-id="{b}"] line')).to_have_attribute("stroke-width", "2.5")
+
+
+def test_one_run_each_is_no_verdict(dashboard, seeded, open_page):
+    """Without other seeds there is no word for better or worse and no colour, but what would be needed to know."""
+    runs = [f"demo/single/{name}" for name in "ab"]
+    for run, decay in zip(runs, (0.0, 0.1), strict=True):
+        seeded.run(run, config={"decay": decay, "seed": 1}, definitions=GOALS)
+        seeded.points(run, {"val/loss": [2.0 - decay] * 40}, list(range(40)))
+    page = open_page(f"{dashboard.url}/compare?r={','.join(runs)}")
+    line = verdict(page, "val/loss")
+    badge = line.locator(".badge")
+    expect(badge).to_contain_text("NO VERDICT")
+    expect(line).to_contain_text("one run each: log 2 more seeds of each to know")
+    assert badge.evaluate("node => getComputedStyle(node).backgroundColor") == "rgba(0, 0, 0, 0)"
+
+
+# ---- links
+
+
+@pytest.fixture(scope="module")
+def plain(seeded):
+    """Two runs with four metrics of 400 points."""
+    runs = [
+        seeded.run(f"demo/plain/{name}", name=name, config={"lr": lr}, created=now() - 10**9)
+        for name, lr in (("first", 0.1), ("second", 0.2))
+    ]
+    steps = list(range(0, 4000, 10))
+    for run in runs:
+        curve = [2 / (1 + step / 500) + 0.2 * math.sin(step + len(run)) for step in steps]
+        keys = ("train/loss", "val/loss", "train/lr", "sys/power")
+        seeded.points(run, {key: [value + place for value in curve] for place, key in enumerate(keys)}, steps)
+    return runs
+
+
+def test_a_link_shows_the_same_to_another_person(dashboard, plain, open_page):
+    """Axis, smoothing, log y, search, pins, hidden runs and zoom are in the address: panels are equal to the bit."""
+    page = open_page(f"{dashboard.url}/compare?r={','.join(plain)}")
+    panels(page)
+    page.locator(".rt-controls select").first.select_option("relative")
+    panel(page, "train/lr").hover()
+    panel(page, "train/lr").get_by_role("button", name="Pin train/lr").click()
+    page.get_by_label("log y").check()
+    page.locator(f'.rt-chip[data-id="{plain[1]}"]').click()
+    page.locator(".rt-finding input").fill("loss|lr")
+    page.locator(".rt-controls input[type=range]").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    drag(page, "train/loss", 0.3, 0.6)
+    expect(page).to_have_url(re.compile("from="))
+    page.mouse.move(0, 0)
+    settle(page)
+    shown = in_view(page)
+    assert set(shown) == {"train/lr", "train/loss", "val/loss"}
+    assert [line["id"] for line in shown["val/loss"]["lines"]] == [plain[0]]
+    said = parameters(page)
+    assert {"x", "m", "logy", "hide", "q", "smooth", "from", "to"} <= set(said)
+    other = open_page(page.url)
+    settle(other)
+    assert in_view(other) == shown
+    assert parameters(other) == said
+    expect(other.locator(".rt-panel").first).to_have_attribute("data-key", "train/lr")
+
+
+def test_a_mangled_link_shows_the_default(dashboard, plain, open_page):
+    """What nobody can read falls back; what is not there is said; there is no exception."""
+    mangled = (
+        "&x=%F0&logy=%00&from=x&to=-&smooth=-5&cols=99&q=%5B(&hide=nobody&m=nothing&ranks=x&band=y&base=nobody&b=nobody"
+        "&g=no.key&tab=z"
+    )
+    page = open_page(f"{dashboard.url}/compare?r={plain[0]}{mangled}")
+    settle(page)
+    expect(page.locator(".rt-found, .rt-finding")).to_contain_text("not a regular expression")
+    page.locator(".rt-finding input").fill("")
+    settle(page)
+    assert panels(page)["val/loss"]["scale"]["x"] == [0, 3990]
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    page.goto(f"{dashboard.url}/compare?r=%FF,nobody/at/all&x=bogus")
+    expect(page.get_by_text("None of the runs in this link exists here.")).to_be_visible()
+    page.goto(f"{dashboard.url}/run?r=nobody/at/all&tab=bogus")
+    expect(page.get_by_text("This link names no run that is here.")).to_be_visible()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_back_and_forward_go_from_page_to_page(dashboard, plain, open_page):
+    """Each step of the browser's history shows its page as it was, back to the beginning and forth again."""
+    page = open_page(dashboard.url)
+    expect(page.get_by_text("Projects ·")).to_be_visible()
+    page.get_by_test_id("stTopNavLink").filter(has_text="Runs").click()
+    search = page.locator(".st-key-runs-filter input")
+    search.fill("first")
+    expect(page).to_have_url(re.compile("filter="))
+    expect(page.get_by_test_id("data-grid-canvas").locator("tbody [role=row]")).to_have_count(1)
+    settle(page)
+    box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+    page.mouse.click(box["x"] + 16, box["y"] + 31 + 16)
+    page.get_by_text("Compare 1 run").click()
+    panels(page)
+    log = page.get_by_label("log y")
+    log.check()
+    expect(page).to_have_url(re.compile("logy=1"))
+    shown = (
+        lambda: expect(page.get_by_text("Projects ·")).to_be_visible(),
+        lambda: expect(search).to_have_value(""),
+        lambda: expect(search).to_have_value("first"),
+        lambda: expect(log).not_to_be_checked(),
+        lambda: expect(log).to_be_checked(),
+    )
+    for one in reversed(shown[:-1]):
+        page.go_back()
+        one()
+        settle(page)
+    for one in shown[1:]:
+        page.go_forward()
+        one()
+        settle(page)
+    assert parameters(page)["r"] == "demo/plain/first"
+    # What was taken back can be done again.
+    page.go_back()
+    expect(log).not_to_be_checked()
+    settle(page)
+    log.check()
+    expect(page).to_have_url(re.compile("logy=1"))
+
+
+# ---- live
+
+
+def begin(seeded, path, keys, points=200):
+    """A run that goes on, with so many points of each metric, the last of them now."""
+    seeded.run(path, name=path.rpartition("/")[2], state="", created=now() - 10**8, heartbeat=now())
+    times = [now() // 1000 - 100 * (points - 1 - step) for step in range(points)]
+    seeded.points(path, {key: [1.0 + step % 7 for step in range(points)] for key in keys}, list(range(points)), times)
+    return path
+
+
+def test_live_data_move_no_zoom(dashboard, seeded, open_page):
+    """100 updates later panels show the range zoomed to, with more data in it, and the hidden run is hidden.
+
+    After a reset they follow the tail.
+    """
+    keys = [f"train/{name}" for name in ("loss", "grad", "lr")]
+    run, other = (begin(seeded, f"demo/live/{name}", keys) for name in ("live", "other"))
+    page = open_page(f"{dashboard.url}/compare?r={run},{other}")
+    assert panels(page)["train/loss"]["scale"]["x"] == [0, 199]
+    drag(page, "train/loss", 0.5, 1.1)
+    until(page, "panels['train/loss'].scale.x[0] === 99 && panels['train/loss'].scale.x[1] === 199")
+    page.locator(f'.rt-chip[data-id="{other}"]').click()
+    # Out again, from the middle of what is shown: there is room behind the last point.
+    panel(page, "train/loss").focus()
+    page.keyboard.press("-")
+    until(page, "panels['train/loss'].scale.x[1] > 220")
+    settle(page)
+    before = panels(page)
+    end = before["train/loss"]["scale"]["x"][1]
+    for seq in range(1, 101):
+        step = 199 + seq
+        seeded.points(run, {key: [100.0] for key in keys}, [step], seq=seq)
+        if seq % 25 == 0:
+            until(page, f"panels['train/lr'].lines[0].xs.at(-1) >= {min(step, math.floor(end))}")
+    after = panels(page)
+    assert {key: one["scale"] for key, one in after.items()} == {key: one["scale"] for key, one in before.items()}
+    assert len({tuple(one["scale"]["x"]) for one in after.values()}) == 1
+    assert all([line["id"] for line in one["lines"]] == [run] for one in after.values())
+    assert all(len(after[key]["xs"]) > len(before[key]["xs"]) for key in keys)
+    page.keyboard.press("0")
+    until(page, "Object.values(panels).every(panel => panel.scale.x[1] === 299)")
+    seeded.points(run, {key: [1.0] for key in keys}, [300], seq=101)
+    until(page, "Object.values(panels).every(panel => panel.scale.x[1] === 300)")
+
+
+def test_reruns_of_a_live_page_leave_its_panels_alone(dashboard, seeded, open_page):
+    """While the header counts on, the grid's element is the same, and the page stays where it was scrolled to."""
+    run = begin(seeded, "demo/live/header", [f"{place}/loss" for place in range(9)])
+    page = open_page(f"{dashboard.url}/run?r={run}&tab=charts")
+    panels(page)
+    page.locator(".rt").evaluate("root => { root.seen = true; }")
+    place = page.get_by_test_id("stMain").evaluate("main => { main.scrollTo(0, 200); return main.scrollTop; }")
+    assert place > 100
+    told = page.get_by_text("last point").first
+    for _ in range(3):
+        expect(told).not_to_have_text(told.inner_text())
+    assert page.locator(".rt").evaluate("root => root.seen")
+    assert page.get_by_test_id("stMain").evaluate("main => main.scrollTop") == place
+
+
+def test_a_hidden_page_asks_for_nothing(dashboard, seeded, open_page):
+    """What nobody looks at is not asked for; when it is seen again it goes on."""
+    run = begin(seeded, "demo/live/hidden", ["loss"])
+    page = open_page(f"{dashboard.url}/run?r={run}&tab=charts")
+    panels(page)
+    hide = """hidden => {
+      Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
+      document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    page.evaluate(hide, True)
+    answers = asked_for(page)
+    told = page.get_by_text("last point").first
+    # The header is drawn anew every two seconds, as often as points are asked for.
+    for _ in range(3):
+        expect(told).not_to_have_text(told.inner_text())
+    assert answers == []
+    with page.expect_response("**/api/series"):
+        page.evaluate(hide, False)
 
 
 def test_a_running_run_grows_and_stops(dashboard, seeded, open_page):
-    """New points of a running run are drawn without a reload, and the page says so when it has ended."""
-    now = time.time_ns() // 1000
-    run = seeded.run("demo/live/r", name="live-run", state="", created=now, heartbeat=now)
-    seeded.points(run, {"loss": [3.0]}, [0])
-    page = open_page(f"{dashboard.url}/compare?r={run}")
-    assert panels(page, 1)["loss"]["mean 0"]["length"] == 1
+    """New points are drawn without a reload, and the page says so when the run has ended."""
+    run = begin(seeded, "demo/live/ending", ["loss"], points=1)
+    page = open_page(f"{dashboard.url}/run?r={run}&tab=charts")
+    assert len(panels(page)["loss"]["xs"]) == 1
     seeded.points(run, {"loss": [2.0, 1.0]}, [1, 2], seq=1)
-    expect(page.get_by_text("3 points, all drawn")).to_be_visible()
-    assert panels(page, 1)["loss"]["mean 0"]["length"] == 3
-    seeded.run(run, name="live-run", created=now, heartbeat=now + 10**6)
+    expect(panel(page, "loss").locator(".rt-caption")).to_have_text("3 points, all drawn")
+    expect(page.get_by_text("running")).to_be_visible()
+    seeded.run(run, name="ending", created=now() - 10**8, heartbeat=now())
     expect(page.get_by_text("finished")).to_be_visible()
+    expect(page.locator(".rt-status")).to_be_empty()
 
 
-def test_the_store_goes_away_and_comes_back(dashboard, own_store, compared, open_page):
-    """With the store gone one sentence says so, no traceback; when it is back, so is the page."""
-    page = open_page(f"{dashboard.url}/compare?r={compared[1]}")
-    panels(page, 2)
+# ---- fidelity
+
+
+def test_two_loads_of_a_million_points_are_one_picture(dashboard, compared, open_page):
+    """Byte for byte, with the first and the last step exact, and a mark and a count for what is not finite."""
+    link = f"{dashboard.url}/compare?r={compared[0]}"
+    seen = []
+    for _ in range(2):
+        page = open_page(link)
+        shown = panels(page)
+        seen.append((shown, panel(page, "train/loss").locator("canvas").evaluate(PICTURE)))
+    assert seen[0] == seen[1]
+    line = shown["train/loss"]["lines"][0]
+    assert (line["xs"][0], line["xs"][-1]) == (0, MILLION - 1)
+    assert shown["train/loss"]["caption"] == "1,000,000 points in 489 buckets of 2,048 steps · 3 NaN or infinite"
+    red = """canvas => {
+      const {data, width} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const found = [];
+      for (let i = 0; i < data.length; i += 4)
+        if (data[i] === 0xD6 && data[i + 1] === 0x30 && data[i + 2] === 0x3B) found.push((i / 4) % width);
+      return [Math.min(...found), Math.max(...found)];
+    }"""
+    plot = panel(page, "train/loss").locator(".u-over").bounding_box()
+    canvas = panel(page, "train/loss").locator("canvas").bounding_box()
+    first, last = panel(page, "train/loss").locator("canvas").evaluate(red)
+    expected = plot["x"] - canvas["x"] + plot["width"] * SPIKE / MILLION
+    assert abs(first - expected) < 4 and last - first <= 2
+    page.mouse.move(canvas["x"] + expected, plot["y"] + plot["height"] / 2)
+    expect(panel(page, "train/loss").locator(".rt-tip")).to_contain_text("3 NaN or infinite")
+
+
+@pytest.mark.parametrize("level", [[0, 2, 4, 6], [8, 10, 12, 14, 16, 17]], ids=["coarse", "fine"])
+def test_a_spike_is_there_at_every_zoom(dashboard, compared, open_page, level):
+    """From the whole range to single steps its bucket reaches up to it, and contains its step."""
+    page = open_page("about:blank")
+    for power in level:
+        span = MILLION >> power
+        low = min(max(0, SPIKE - span // 3), MILLION - span)
+        page.goto(f"{dashboard.url}/compare?r={compared[0]}&from={low}&to={low + span}")
+        shown = panels(page)["train/loss"]
+        line = shown["lines"][0]
+        assert shown["scale"]["x"] == [low, low + span]
+        top = line["high"].index(HEIGHT)
+        after = line["xs"][top + 1] if top + 1 < len(line["xs"]) else low + span + 1
+        assert line["xs"][top] <= SPIKE < after, span
+        if span < 500:
+            assert (line["xs"][top], line["mean"][top]) == (SPIKE, HEIGHT)
+
+
+# ---- budgets
+
+
+@pytest.fixture(scope="module")
+def wide(seeded):
+    """Twenty runs with twelve metrics of 2,000 points."""
+    noise = random.Random(3)
+    curve = [round(noise.random(), 3) for _ in range(2000)]
+    runs = []
+    for place in range(20):
+        run = seeded.run(f"demo/wide/r{place:02}", name=f"run {place}", config={"lr": place}, created=now() - 10**9)
+        values = [value + place for value in curve]
+        seeded.points(run, {f"m/{key:02}": values for key in range(12)}, list(range(2000)))
+        runs.append(run)
+    return runs
+
+
+def test_one_crosshair_over_twenty_runs(dashboard, wide, open_page, capsys):
+    """It is at the same step in all panels in view; the tooltip names eight runs; all that came is below 2 MB."""
+    page = open_page("about:blank")
+    answers = asked_for(page)
+    page.set_viewport_size({"width": 1600, "height": 1500})
+    page.goto(f"{dashboard.url}/compare?r={','.join(wide)}&cols=4")
+    drawn(page)
+    # Not `panels`: a million numbers take seconds to get here.
+    assert page.locator(".rt").evaluate("root => root.__panels.every(panel => panel.lines.length === 20)")
+    assert sum(len(answer.body()) for answer in answers) < 2_000_000
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent():
+        found = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+        return found["TaskDuration"]
+
+    box = panel(page, "m/11").locator(".u-over").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 20, middle)
+    before = spent()
+    for move in range(30):
+        page.mouse.move(box["x"] + 20 + move * 5, middle)
+    with capsys.disabled():
+        print(f"\n{(spent() - before) / 30 * 1000:.1f} ms of the main thread for each move over 12 panels of 20 runs")
+    places = """root => root.__panels.filter(one => one.near).map(one => {
+      const over = root.querySelector(`[data-key="${one.key}"] .u-over`).getBoundingClientRect();
+      const line = root.querySelector(`[data-key="${one.key}"] .u-cursor-x`).getBoundingClientRect();
+      return (line.right - over.left) / over.width;
+    })"""
+    found = page.locator(".rt").evaluate(places)
+    assert len(found) == 12
+    assert max(found) - min(found) < 3 / box["width"]
+    tip = panel(page, "m/11").locator(".rt-tip")
+    expect(tip.locator("tr")).to_have_count(8)
+    expect(tip).to_contain_text("+12 more")
+
+
+def test_eight_tabs_of_one_link(dashboard, wide, open_page):
+    """More than a browser opens connections to a server: all of them are drawn, and the last one still searches."""
+    first = open_page(f"{dashboard.url}/compare?r={','.join(wide[:4])}")
+    pages = [first, *(first.context.new_page() for _ in range(7))]
+    for page in pages[1:]:
+        page.goto(first.url, wait_until="commit")
+    for page in pages:
+        drawn(page)
+    pages[-1].locator(".rt-finding input").fill("m/0[12]")
+    expect(pages[-1].locator(".rt-finding")).to_contain_text("2 of 12 panels")
+
+
+# ---- what goes wrong
+
+
+def test_an_error_is_its_panels_alone(dashboard, plain, open_page):
+    """A formula that can't be read says why in its own panel; the others are drawn."""
+    page = open_page(f"{dashboard.url}/compare?r={plain[0]}&m=%3D+{{val/loss}}+%2B&m=%3D+2+*+{{val/loss}}")
+    shown = panels(page)
+    wrong = shown["= {val/loss} +"]
+    assert wrong["error"] and not wrong["lines"]
+    expect(panel(page, "= {val/loss} +").locator(".rt-state")).to_contain_text(wrong["error"])
+    double, single = (shown[key]["lines"][0]["mean"] for key in ("= 2 * {val/loss}", "val/loss"))
+    assert double == pytest.approx([2 * value for value in single], rel=1e-6)
+
+
+def test_the_store_goes_away_and_comes_back(dashboard, own_store, seeded, open_page):
+    """A live page says in one sentence that it can't reach the database and keeps its lines; it recovers by itself."""
+    run, other = (begin(seeded, f"demo/outage/{name}", ["loss"]) for name in "ab")
+    page = open_page(f"{dashboard.url}/compare?r={run},{other}", failing=["/api/series"])
+    before = panels(page)
     own_store.stop()
     try:
-        page.get_by_text("Wall time").click()
-        expect(page.get_by_text("Can't reach the database")).to_be_visible()
+        expect(page.locator(".rt-status")).to_contain_text("Can't reach the database. Showing data from")
+        assert panels(page)["loss"]["lines"] == before["loss"]["lines"]
+        # Whoever goes on clicking gets a sentence too.
+        page.get_by_role("button", name="Swap").click()
+        expect(page.get_by_text("Can't reach the database: ").first).to_be_visible()
         assert "Traceback" not in page.inner_text("body")
+        expect(page.get_by_test_id("stException")).to_have_count(0)
     finally:
         own_store.restart()
-    panels(page, 2)
     expect(page.get_by_text("Can't reach the database")).to_have_count(0)
-    assert httpx.URL(page.url).params["x"] == "wall"
+    expect(page.locator(".rt-status")).to_contain_text("live")
+    seeded.points(run, {"loss": [5.0]}, [200], seq=1)
+    until(page, "panels.loss.lines.some(line => line.xs.at(-1) === 200)")
+    assert parameters(page)["base"] == other

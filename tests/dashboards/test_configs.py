@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtide_dashboards.configs import differing, flatten, parse, paths
+from runtide_dashboards.configs import differing, flatten, parse, paths, segments
 
 leaves = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
 objects = st.dictionaries(
@@ -61,3 +61,21 @@ def test_a_single_config_is_shown_whole():
 def test_any_stored_text_can_be_read(text):
     """A config that is no JSON object is shown as empty, not as an error."""
     assert isinstance(flatten(parse(text)), dict)
+
+
+def test_a_path_leads_back_to_its_keys():
+    """Dots part keys, quotes keep those with dots; other quotes belong to the key."""
+    assert segments("optim.lr") == ["optim", "lr"]
+    assert segments('"a.b".c') == ["a.b", "c"]
+    assert segments('"x".""') == ['"x"', ""]
+    assert segments("a..b.") == ["a", "", "b", ""]
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_any_nesting_is_found_again(keys):
+    """What flatten made one path of, segments takes apart."""
+    config = 1
+    for key in reversed(keys):
+        config = {key: config}
+    (path,) = flatten(config)
+    assert segments(path) == keys

@@ -1,0 +1,1 @@
+"""All SQL of the dashboard: one module for each kind of question; `store` asks them."""

@@ -1,0 +1,249 @@
+"""A sweep as its page draws it, kept while nothing is decided in it; its importances are found out in a thread.
+
+stamp ─▶ known? ─▶ trials, runs ─▶ Loaded ─▶ judged by an objective ─▶ which are shown
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
+
+import numpy as np
+
+from runtide_dashboards import importance, sweep_charts, sweep_scales, sweep_trials
+from runtide_dashboards.errors import StoreAway
+from runtide_dashboards.importance import Findings
+from runtide_dashboards.queries import sweeps
+from runtide_dashboards.queries.sweeps import More, Sweep
+from runtide_dashboards.sweep_trials import Axis, Floats, Objective, Trial
+from runtide_dashboards.sweep_views import SweepView
+
+T = TypeVar("T")
+# Sweeps of ten thousand trials take tens of megabytes.
+_KEPT, _KEPT_STUDIES, _KEPT_ANSWERS = 8, 64, 64
+# What runs say of themselves comes apart from what is decided: for so long after a decision it is asked for anew.
+_SETTLED = 120
+_FRESH = 30
+_RECENT = 2
+# One at a time: it keeps a core busy for seconds, and queries want one too.
+_workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runtide-importance")
+_lock = threading.Lock()
+_sweeps: OrderedDict[object, object] = OrderedDict()
+_loaded: OrderedDict[object, object] = OrderedDict()
+_judged: OrderedDict[object, object] = OrderedDict()
+_energy: OrderedDict[object, object] = OrderedDict()
+_studies: OrderedDict[object, object] = OrderedDict()
+_findings: OrderedDict[object, Findings] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A sweep and its trials.
+
+    Args:
+        sweep: The sweep.
+        at: Differs from that of any other state of it.
+        trials: In the order of their ends, those that go on last.
+        more: What else is said of each, by the path of its run.
+        axes: Its parameters.
+        columns: The values of each parameter by name: float64[n].
+    """
+
+    sweep: Sweep
+    at: tuple[object, ...]
+    trials: list[Trial]
+    more: dict[str, More]
+    axes: list[Axis]
+    columns: dict[str, Floats]
+
+
+_latest: OrderedDict[str, Loaded] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Trials under one objective.
+
+    Args:
+        at: Differs from that of any other trials, objective and choice of what is shown.
+        objective: What is judged by.
+        trials: All of them.
+        scores: Their values of the objective: float64[n], NaN for none.
+        shown: Places of those that charts and table are of.
+    """
+
+    at: tuple[object, ...]
+    objective: Objective
+    trials: list[Trial]
+    scores: Floats
+    shown: list[int]
+
+    @property
+    def best(self) -> int | None:
+        """Place of the best trial."""
+        costs = self.costs
+        return None if np.isnan(costs).all() else int(np.nanargmin(costs))
+
+    @property
+    def costs(self) -> Floats:
+        """The scores so that small is good."""
+        return -self.scores if self.objective.maximize else self.scores
+
+
+def find(name: str) -> Sweep | None:
+    """The sweep with this path or id, as it was two seconds ago at most: the parts of a page ask for it one by one."""
+    return once(_sweeps, _KEPT_ANSWERS, (name, _now()), lambda: sweeps.find_sweep(name))
+
+
+def _now() -> int:
+    return int(time.monotonic() / _RECENT)
+
+
+def load(sweep: Sweep) -> Loaded:
+    """The sweep with its trials.
+
+    Raises:
+        StoreAway, QueryFailed: See `queries.store`.
+    """
+    stamp = once(_sweeps, _KEPT_ANSWERS, ("stamp", sweep.path, _now()), lambda: sweeps.stamp(sweep.path))
+    fresh = int(time.monotonic() / _FRESH) if time.time() - stamp[1] / 1e6 < _SETTLED else 0
+    at = sweep.path, sweep.state, stamp, fresh
+    found = once(_loaded, _KEPT, at, lambda: _load(sweep, at))
+    with _lock:
+        _latest[sweep.path] = found
+        _latest.move_to_end(sweep.path)
+        while len(_latest) > _KEPT:
+            _latest.popitem(last=False)
+    return found
+
+
+def current(name: str) -> Loaded | None:
+    """The sweep with this path or id as it is, or, while the store is away, as it was; None when there is none.
+
+    Raises:
+        StoreAway, QueryFailed: See `queries.store`; the first only when it was never loaded.
+    """
+    try:
+        sweep = find(name)
+        return None if sweep is None else load(sweep)
+    except StoreAway:
+        with _lock:
+            before = next((one for path, one in _latest.items() if name in (path, path.rpartition("/")[2])), None)
+        if before is None:
+            raise
+        return before
+
+
+def energy(loaded: Loaded) -> dict[str, float]:
+    """The energy that the GPUs of each run took, kWh, by path of the run."""
+    return once(_energy, _KEPT, loaded.at, lambda: sweeps.energy(loaded.sweep.path))
+
+
+def _load(sweep: Sweep, at: tuple[object, ...]) -> Loaded:
+    found, more = sweeps.trials(sweep.path)
+    over = sweep_charts.ended(found)
+    going = sorted(set(range(len(found))) - set(over))
+    trials = [found[place] for place in (*over, *going)]
+    axes = sweep_trials.axes(sweep.given, trials)
+    columns = {axis.name: sweep_trials.column(trials, axis) for axis in axes}
+    return Loaded(sweep, at, trials, more, axes, columns)
+
+
+def judge(loaded: Loaded, view: SweepView) -> Judged:
+    """The trials under the objective that a view asks for.
+
+    Raises:
+        StoreAway, QueryFailed: See `queries.store`.
+    """
+    objective = objective_of(loaded, view)
+    at = loaded.at, objective, view.best, view.hide
+    return once(_judged, _KEPT, at, lambda: _judge(loaded, view, objective, at))
+
+
+def _judge(loaded: Loaded, view: SweepView, objective: Objective, at: tuple[object, ...]) -> Judged:
+    trials = loaded.trials
+    if objective.name and objective.name not in {one.name for one in loaded.sweep.objectives}:
+        values = once(
+            _loaded, _KEPT, (loaded.at, objective.name), lambda: sweeps.summary(loaded.sweep.path, objective.name)
+        )
+        trials = with_metric(trials, objective.name, values)
+    scores = sweep_trials.scores(trials, objective)
+    costs = -scores if objective.maximize else scores
+    kept = set(range(len(trials)) if view.best == "100" else sweep_scales.best_share(costs, int(view.best)))
+    shown = [place for place in sorted(kept) if not (view.hide and trials[place].state == "failed")]
+    return Judged(at, objective, trials, scores, shown)
+
+
+def metrics(loaded: Loaded) -> list[str]:
+    """What trials can be judged by: the objectives of the sweep, then what else its runs sum up as a number."""
+    own = [one.name for one in loaded.sweep.objectives]
+    runs = [trial.run for trial in loaded.trials if trial.over]
+    keys = once(_loaded, _KEPT, (loaded.at, None), lambda: sweeps.find_keys(runs))
+    return list(dict.fromkeys((*own, *keys)))
+
+
+def objective_of(loaded: Loaded, view: SweepView) -> Objective:
+    """What a view judges by; its name is empty where nothing was ever measured."""
+    told = {one.name: one for one in loaded.sweep.objectives}
+    chosen = view.objective or next(iter(told), "") or next(iter(metrics(loaded)), "")
+    maximize = told[chosen].maximize if chosen in told else False
+    return Objective(chosen, view.goal == "maximize" if view.goal else maximize)
+
+
+def study(loaded: Loaded, judged: Judged) -> Future[Findings]:
+    """What of the parameters matters, as soon as it is known: it is found out once for so many trials.
+
+    While the sweep goes on, two percent more of them make no new study.
+    """
+    over = sum(trial.over for trial in judged.trials)
+    step = max(1, over // 50) if loaded.sweep.live else 1
+    return once(
+        _studies,
+        _KEPT_STUDIES,
+        (loaded.sweep.path, loaded.sweep.live, over // step, step, judged.objective),
+        lambda: _workers.submit(importance.study, judged.trials, judged.objective, loaded.axes),
+    )
+
+
+def findings(loaded: Loaded, judged: Judged, seconds: float) -> Findings | None:
+    """What of the parameters matters, if need be of fewer trials; None when nothing is known after so many seconds."""
+    asked = loaded.sweep.path, judged.objective
+    try:
+        found = study(loaded, judged).result(seconds)
+    except NotYet:
+        with _lock:
+            return _findings.get(asked)
+    with _lock:
+        _findings[asked] = found
+        _findings.move_to_end(asked)
+        while len(_findings) > _KEPT_STUDIES:
+            _findings.popitem(last=False)
+    return found
+
+
+def with_metric(trials: Sequence[Trial], name: str, values: Mapping[str, float]) -> list[Trial]:
+    """The trials with another metric beside their objectives. Args: the trials; its name; its values by run path."""
+    return [
+        replace(trial, objectives={**trial.objectives, name: values[trial.run]}) if trial.run in values else trial
+        for trial in trials
+    ]
+
+
+def once(kept: OrderedDict[object, object], most: int, key: object, make: Callable[[], T]) -> T:
+    """What was made under a key, or make it. Args: where it is kept; how much is kept there; the key; what makes it."""
+    with _lock:
+        if key in kept:
+            kept.move_to_end(key)
+            return cast(T, kept[key])
+    made = make()
+    with _lock:
+        kept[key] = made
+        while len(kept) > most:
+            kept.popitem(last=False)
+    return made

@@ -1,0 +1,143 @@
+"""What the store says of sweeps and their trials, and what is made of it."""
+
+import random
+import threading
+
+import pytest
+from tests.dashboards import searches
+
+from runtide_dashboards import importance, literals, sweep_data, sweep_frames
+from runtide_dashboards.queries import store, sweeps
+from runtide_dashboards.sweep_views import SweepView
+
+
+@pytest.fixture
+def search(lab, project):
+    """A sweep of twelve trials, one of which failed, and three that run."""
+    return searches.seed(lab, "wiki", trials=12, project=project)
+
+
+def test_a_sweep_is_found_by_its_path_and_by_its_id(lab, project):
+    """With its state, its counts and what its config says."""
+    search = searches.seed(lab, f"s{project.rpartition('/')[2]}", trials=12, project=project)
+    for name in (search.path, search.path.rpartition("/")[2]):
+        found = sweeps.find_sweep(name)
+        assert (found.path, found.label, found.method, found.state) == (search.path, "wiki-lr", "bayes", "running")
+        assert (found.trials, found.finished, found.failed, found.open, found.cap) == (15, 11, 1, 3, 200)
+        assert [one.name for one in found.objectives] == ["val/loss"] and found.live
+    assert sweeps.find_sweep(f"{project}/nothing") is None
+    assert search.path in [one.path for one in sweeps.list_sweeps("running")]
+    assert sweeps.list_sweeps("cancelled") == []
+
+
+def test_trials_come_with_their_runs(search):
+    """Names, seconds, reasons and what a condition left out."""
+    trials, more = sweeps.trials(search.path)
+    assert [trial.number for trial in trials] == list(range(15))
+    assert trials[0].name == "t-0" and trials[0].seconds == pytest.approx(30 + 5 * trials[0].parameters["layers"])
+    assert trials[5].state == "failed" and more[trials[5].run] == sweeps.More(1, "CUDA out of memory")
+    assert all(("momentum" in trial.parameters) == (trial.parameters["optimizer"] == "sgd") for trial in trials)
+
+
+def test_the_best_is_by_the_first_objective_and_its_goal(lab, project, search):
+    """Failed trials and values that are not finite do not count."""
+    config = {**searches.CONFIG, "metric": {"name": "score", "goal": "maximize"}}
+    other = searches.Search(lab, "score", config, project)
+    noise = random.Random(1)
+    for score, state in ((1.0, "finished"), (3.0, "stopped"), (9.0, "failed")):
+        values = searches.point(noise)
+        other.end(other.ask(values), values, {"score": score}, state)
+    other.flush()
+    found = sweeps.find_best([sweeps.find_sweep(one.path) for one in (search, other)])
+    trials, _ = sweeps.trials(search.path)
+    least = min((one for one in trials if one.objectives), key=lambda one: one.objectives["val/loss"])
+    assert found[search.path] == sweeps.Best(least.run, least.objectives["val/loss"])
+    assert found[other.path] == sweeps.Best(f"{project}/score-1", 3.0)
+
+
+def test_the_sweep_of_a_run(search, project):
+    """And of a run that is no trial."""
+    assert sweeps.sweep_of(f"{project}/wiki-3") == search.path
+    assert sweeps.sweep_of(f"{project}/other") == ""
+
+
+def test_the_stamp_changes_with_each_decision(search):
+    """And not without."""
+    before = sweeps.stamp(search.path)
+    assert sweeps.stamp(search.path) == before
+    search.ask(searches.point(random.Random(3)))
+    search.flush()
+    assert sweeps.stamp(search.path) != before
+
+
+def test_trials_are_judged_by_any_metric_of_their_runs(search):
+    """Nothing is run again; failed trials stay without a score."""
+    loaded = sweep_data.load(sweeps.find_sweep(search.path))
+    assert sweep_data.metrics(loaded) == ["val/loss", "val/accuracy"]
+    judged = sweep_data.judge(loaded, SweepView(search.path, "val/accuracy", "maximize", "50", True))
+    known = sweeps.summary(search.path, "val/accuracy")
+    assert len(known) == 11 and judged.trials[judged.best].run == max(known, key=known.get)
+    assert len(judged.shown) == 6 and all(judged.trials[place].run in known for place in judged.shown)
+    assert sweep_data.judge(loaded, SweepView(search.path)).objective.name == "val/loss"
+    # Asked again, it is the same: charts need not be drawn anew.
+    assert sweep_data.load(sweeps.find_sweep(search.path)) is loaded
+
+
+def test_a_sweep_without_a_metric_is_judged_by_what_its_runs_logged(lab, project):
+    """The first metric that they have."""
+    config = {name: value for name, value in searches.CONFIG.items() if name != "metric"}
+    search = searches.seed(lab, "only", trials=6, config=config, project=project)
+    loaded = sweep_data.load(sweeps.find_sweep(search.path))
+    assert sweep_data.judge(loaded, SweepView(search.path)).objective.name == "val/accuracy"
+
+
+def test_the_table_is_a_query_that_can_be_pasted(search):
+    """All trials with their values as columns; a trial without a value has none, not 0."""
+    sql, values = sweeps.table(search.path, ["val/loss", "it's"], {"lr": True, "optimizer": False, "momentum": True})
+    rows = store.ask(literals.fill(sql, values), {}).to_pylist()
+    trials, _ = sweeps.trials(search.path)
+    assert [row["number"] for row in rows] == [trial.number for trial in trials]
+    for row, trial in zip(rows, trials, strict=True):
+        assert row["val/loss"] == trial.objectives.get("val/loss") and row["it's"] is None
+        assert row["parameters.lr"] == trial.parameters["lr"]
+        assert row["parameters.momentum"] == trial.parameters.get("momentum")
+        assert row["parameters.optimizer"] == f'"{trial.parameters["optimizer"]}"'
+    text = store.download(sql, values, "CSVWithNames").decode()
+    assert text.splitlines()[0].startswith('"run_id","name","number","state","tries"') and len(text.splitlines()) == 16
+
+
+def test_the_frame_and_the_cost(search):
+    """Columns that say nothing are left out; shares are of the time."""
+    loaded = sweep_data.load(sweeps.find_sweep(search.path))
+    columns = [loaded.columns[axis.name] for axis in loaded.axes]
+    frame = sweep_frames.trials_frame(loaded.trials, loaded.more, ["val/loss"], loaded.axes, columns)
+    assert "tries" not in frame and "why" in frame and "parameter:epochs" not in frame
+    assert list(frame["state"][-3:]) == ["● running"] * 3
+    assert frame["parameter:momentum"].isna().equals(frame["parameter:optimizer"] == "adamw")
+    cost = sweep_frames.cost(loaded.trials, {})
+    assert cost.failed == pytest.approx(9) and cost.runs == 15 and cost.kwh is None
+    words = sweep_frames.cost_words(sweep_frames.Cost(7200, 720, 360, 1.5, 4))
+    shares = "10 % in trials that failed · 5 % in trials that were stopped early"
+    assert words == f"2.0 h of 4 runs · 30.0 min each on average · {shares} · 1.5 kWh of GPUs"
+    assert sweep_frames.failures(loaded.trials, loaded.more) == [("CUDA out of memory", 1)]
+
+
+def test_what_was_found_stands_until_more_is_known(search, monkeypatch):
+    """A sweep that goes on does not flicker: what matters is that of fewer trials while it is found out anew."""
+    gate = threading.Event()
+    gate.set()
+    monkeypatch.setattr(importance, "study", lambda trials, *_: gate.wait(60) and sum(one.over for one in trials))
+
+    def asked(seconds):
+        loaded = sweep_data.load(sweeps.find_sweep(search.path))
+        return sweep_data.findings(loaded, sweep_data.judge(loaded, SweepView(search.path)), seconds)
+
+    assert asked(60) == 12
+    gate.clear()
+    monkeypatch.setattr(sweep_data, "_RECENT", 1e-9)
+    path = f"{search.path.rpartition('/')[0]}/wiki-12"
+    search.end(path, searches.point(random.Random(1)), {"val/loss": 2.5})
+    search.flush()
+    assert asked(0) == 12
+    gate.set()
+    assert asked(60) == 13
