@@ -34,7 +34,8 @@ SELECT 's', {writer}, {seq}, now64(6), '{run}', {writer}, {seq}, {attempt}, 0, {
     arrayMap(k -> concat('k', toString(k)), range({keys})),
     arrayMap(i -> toInt64(i + {first}), range({steps})) AS steps,
     arrayMap(s -> toInt64({millisecond} + s), steps),
-    arrayFlatten(arrayMap(k -> arrayMap(s -> sin(s / 1000 + k), steps), range({keys})))
+    arrayFlatten(arrayMap(
+        k -> arrayMap(s -> sin(s / 1000 + k + {phase}) + sipHash64(s, k, {phase}) % 1000 / 1e4, steps), range({keys})))
 """
 
 
@@ -54,14 +55,7 @@ def running_store(folder: Path) -> Iterator[str]:
     ]
     process = subprocess.Popen(command, env={**os.environ, "RUNTIDE_STORE_PASSWORD": "p"}, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + _DEADLINE
-        while True:
-            try:
-                urllib.request.urlopen(f"http://{address}/ping").read()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and process.poll() is None, "the store does not start"
-                time.sleep(0.05)
+        await_answer(f"http://{address}/ping", process)
         tell(address, "CREATE DATABASE runtide", "default")
         for migration in migrations():
             for statement in migration.statements("runtide"):
@@ -70,6 +64,18 @@ def running_store(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server that was just started answers."""
+    deadline = time.monotonic() + _DEADLINE
+    while True:
+        try:
+            urllib.request.urlopen(url).read()
+            return
+        except OSError:
+            assert time.monotonic() < deadline and process.poll() is None, f"{url} does not answer"
+            time.sleep(0.05)
 
 
 def tell(address: str, statement: str, database: str = "runtide", data: bytes = b"") -> None:
@@ -84,14 +90,14 @@ def tell(address: str, statement: str, database: str = "runtide", data: bytes = 
     urllib.request.urlopen(request).read()
 
 
-def frames(address: str, run: str, keys: int, steps: int, size: int, ordered: bool = True) -> None:
-    """Points of sin(step), in frames."""
+def frames(address: str, run: str, keys: int, steps: int, size: int, ordered: bool = True, phase: int = 0) -> None:
+    """Points of a noisy sin(step + phase), in frames."""
     for seq, first in enumerate(range(0, steps, size)):
         tell(
             address,
             _FRAME.format(
                 writer=1, seq=seq, run=run, attempt=_START, ordered=ordered, keys=keys, first=first,
-                steps=min(size, steps - first), millisecond=_START // 1000,
+                steps=min(size, steps - first), millisecond=_START // 1000, phase=phase,
             ),
         )  # fmt: skip
 
