@@ -4,14 +4,17 @@ Both are what the environment names (RUNTIDE_TEST_CLICKHOUSE, RUNTIDE_TEST_KAFKA
 engine answers, else a process of ours: the embedded store, and a broker where Java and `make kafka` are.
 """
 
+import fcntl
 import gc
 import importlib.util
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -21,17 +24,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote
+from zlib import crc32
 
 import docker
 import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 from docker.errors import DockerException
+from tests.web import WEB, answers
 
-from runtide_schemas import Kafka, parse_address
+from runtide_schemas import Kafka, migrations, parse_address
 
 DEADLINE = 60.0
+# Where the workers of pytest-xdist find what they share; they inherit the variable.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not IS_WORKER:
+    os.environ["RUNTIDE_TEST_SHARED"] = tempfile.mkdtemp(prefix="runtide-tests-")
+SHARED = Path(os.environ["RUNTIDE_TEST_SHARED"])
+# What must not be collected as garbage while it runs.
+_started: list[Any] = []
+# The tests start thousands of runs; those of the sampler switch it on again.
+os.environ["RUNTIDE_SAMPLER"] = "off"
 PASSWORD = "a password: with % and @"
+EDITOR_PASSWORD = "another: with / and ?"
 
 
 @cache
@@ -46,6 +61,19 @@ def docker_answers() -> bool:
             found = False
         gc.collect()
     return found
+
+
+def pytest_unconfigure() -> None:
+    """End what the workers shared: the last of them has ended."""
+    if not IS_WORKER:
+        for file in SHARED.glob("*.pid"):
+            os.kill(int(file.read_text()), signal.SIGKILL)
+        shutil.rmtree(SHARED, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files, and mix the others: browsers beside browsers would wait for one another."""
+    items.sort(key=lambda item: (item.path.parent.name not in ("e2e", "stack"), crc32(item.path.name.encode())))
 
 
 class RunningStore:
@@ -66,10 +94,10 @@ class RunningStore:
         **values: str,
     ) -> httpx.Response:
         """Run a statement: in the body, or in the URL when `data` is the body; `values` are URL parameters."""
-        password = self.password if user == "default" else ""
+        password = {"default": self.password, "editor": EDITOR_PASSWORD}.get(user, "")
         text = sql.encode() if isinstance(sql, str) else sql
         parameters = {"query": text.decode(), **values} if data else values
-        return httpx.post(
+        return WEB.post(
             self.url, params=parameters, content=data or text, auth=(user, password), headers=headers, timeout=DEADLINE
         )
 
@@ -79,11 +107,38 @@ class RunningStore:
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    def let_in_reader(self) -> "RunningStore":
-        """Make the user that the embedded store has from the start: one who may only read."""
+    def make(self, last: int = 10**6) -> str:
+        """Make a database that nobody else uses, with the tables of all migrations up to a number; returns its name."""
+        database = f"tables_{secrets.token_hex(5)}"
+        self.query(f"CREATE DATABASE {database}")
+        self.migrate(database, 0, last)
+        return database
+
+    def migrate(self, database: str, first: int, last: int = 10**6) -> None:
+        """Apply the migrations of these numbers."""
+        for migration in migrations():
+            if first <= migration.number <= last:
+                for statement in migration.statements(database):
+                    self.query(statement)
+
+    def empty(self, database: str) -> None:
+        """Take all rows out of a database, and with them the tokens of what was inserted."""
+        full = "database = {name:String} AND total_rows > 0 AND name != 'migrations'"
+        for table in self.query(f"SELECT name FROM system.tables WHERE {full}", param_name=database).splitlines():
+            self.query(f"TRUNCATE TABLE {database}.{table}")
+
+    def let_in_users(self) -> "RunningStore":
+        """Make the users that the embedded store has from the start: one who may only read, one who may only edit."""
         self.query("CREATE USER IF NOT EXISTS reader IDENTIFIED WITH no_password SETTINGS readonly = 1")
         self.query("GRANT SELECT ON *.* TO reader")
+        self.query(f"CREATE USER IF NOT EXISTS editor IDENTIFIED BY '{EDITOR_PASSWORD}'")
         return self
+
+    def let_edit(self, database: str) -> str:
+        """Give the editor its right in a database; returns what RUNTIDE_EDITOR_URL is then."""
+        if not isinstance(self, StoreProcess):
+            self.query(f"GRANT INSERT ON {database}.landing_edits TO editor")
+        return f"http://editor:{quote(EDITOR_PASSWORD, safe='')}@{self.host}:{self.port}/{database}"
 
 
 class StoreProcess(RunningStore):
@@ -99,7 +154,8 @@ class StoreProcess(RunningStore):
     def _launch(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "runtide_stack.store", "--dir", str(self.dir), "--port", str(self.port)]
         with self.log.open("ab") as log:
-            environment = {**os.environ, "RUNTIDE_STORE_PASSWORD": self.password}
+            passwords = {"RUNTIDE_STORE_PASSWORD": self.password, "RUNTIDE_EDITOR_PASSWORD": EDITOR_PASSWORD}
+            environment = {**os.environ, **passwords}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + DEADLINE
         while not self._answers():
@@ -109,10 +165,7 @@ class StoreProcess(RunningStore):
         return process
 
     def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/ping", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+        return answers(f"{self.url}/ping")
 
     def kill(self) -> None:
         """kill -9."""
@@ -149,14 +202,14 @@ def store(request: pytest.FixtureRequest) -> Iterator[RunningStore]:
     if named := os.environ.get("RUNTIDE_TEST_CLICKHOUSE"):
         address = parse_address(named, "RUNTIDE_TEST_CLICKHOUSE")
         assert address.user == "default", "RUNTIDE_TEST_CLICKHOUSE: the user must be default, and may make users"
-        yield RunningStore(address.host, address.port, address.password).let_in_reader()
+        yield RunningStore(address.host, address.port, address.password).let_in_users()
     elif docker_answers():
         from testcontainers.community.clickhouse import ClickHouseContainer
 
         container = ClickHouseContainer(username="default", password=PASSWORD, dbname="default")
         with container.with_env("CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT", "1") as running:
             host, port = running.get_container_host_ip(), int(running.get_exposed_port(8123))
-            yield RunningStore(host, port, PASSWORD).let_in_reader()
+            yield RunningStore(host, port, PASSWORD).let_in_users()
     else:
         yield request.getfixturevalue("embedded_store")
 
@@ -219,9 +272,22 @@ def _broker() -> ModuleType:
     return module
 
 
+def _shared_broker(module: ModuleType) -> str:
+    """Where the broker of all workers listens: whoever needs it first starts it."""
+    with (SHARED / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        address = SHARED / "kafka.address"
+        if not address.exists():
+            broker = module.Broker(SHARED / "kafka")
+            _started.append(broker)
+            (SHARED / "kafka.pid").write_text(str(broker.process.pid))
+            address.write_text(broker.address)
+        return address.read_text()
+
+
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
-    """One Kafka for the whole session: take topics of your own in it (`fresh`), and do not stop it."""
+def kafka() -> Iterator[Brokers]:
+    """One Kafka for the whole session and all workers: take topics of your own in it (`fresh`), and do not stop it."""
     if named := os.environ.get("RUNTIDE_TEST_KAFKA"):
         brokers = Brokers(named)
         yield brokers
@@ -232,19 +298,22 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
         with KafkaContainer().with_kraft() as running:
             yield Brokers(running.get_bootstrap_server())
     else:
-        broker = _broker().Broker(tmp_path_factory.mktemp("kafka"))
-        yield Brokers(broker.address)
-        broker.stop()
+        yield Brokers(_shared_broker(_broker()))
+
+
+@pytest.fixture(scope="session")
+def broker_process() -> type[Any]:
+    """The broker of deploy/kafka, for fixtures that start one of their own."""
+    return _broker().Broker
 
 
 @pytest.fixture
-def start_broker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def start_broker(broker_process: type[Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Starts brokers that a test may kill; each has a folder of its own: `start_broker(port=0, settings="")`."""
-    module = _broker()
     started: list[Any] = []
 
     def start(**options: Any) -> Any:
-        started.append(module.Broker(tmp_path / f"broker{len(started)}", **options))
+        started.append(broker_process(tmp_path / f"broker{len(started)}", **options))
         return started[-1]
 
     yield start
@@ -276,7 +345,7 @@ class RegistryProcess:
             assert self.process.poll() is None, "the schema registry ended"
             assert time.monotonic() < deadline, f"no answer in {DEADLINE:.0f} s"
             try:
-                httpx.get(self.url, timeout=5)
+                WEB.get(self.url, timeout=5)
                 return
             except httpx.TransportError:
                 threading.Event().wait(0.02)
@@ -301,7 +370,7 @@ def start_registry(tmp_path: Path) -> Iterator[Callable[..., RegistryProcess]]:
         one.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], object], str], None]:
     """Waits for a condition, with a deadline."""
 

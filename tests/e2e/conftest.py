@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from runtide_dashboards import queries
-from runtide_dashboards.records import Cut
+from runtide_dashboards import trends
 
 RANKS = 8
 DDP = {"WORLD_SIZE": str(RANKS), "LOCAL_WORLD_SIZE": str(RANKS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -22,13 +21,16 @@ DDP = {"WORLD_SIZE": str(RANKS), "LOCAL_WORLD_SIZE": str(RANKS), "MASTER_ADDR": 
 class Place:
     """A store with a database of its own, and nodes that train towards it."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, store: Any, database: str, url: str, folder: Path) -> None:
+        self._store = store
+        self._database = database
         self.url = url
         self.folder = folder
 
     def environment(self, node: str, **more: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RUNTIDE_", "WANDB_"))}
-        return {**inherited, "RUNTIDE_DIR": str(self.folder / node), "RUNTIDE_CLICKHOUSE_URL": self.url, **more}
+        where = {"RUNTIDE_DIR": str(self.folder / node), "RUNTIDE_CLICKHOUSE_URL": self.url}
+        return {**inherited, **where, "RUNTIDE_SAMPLER": "off", **more}
 
     def start(self, script: str, node: str = "one", **more: str) -> "subprocess.Popen[str]":
         code = "import runtide, os, signal, json\n" + textwrap.dedent(script)
@@ -54,10 +56,8 @@ class Place:
         assert done.returncode == 0, done.stderr
 
     def sql(self, query: str) -> list[dict[str, Any]]:
-        command = [sys.executable, "-m", "runtide", "sql", query, "--format", "json"]
-        done = subprocess.run(command, env=self.environment("one"), capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        answer = self._store.query(f"{query} FORMAT JSONEachRow", database=self._database)
+        return [json.loads(line) for line in answer.splitlines()]
 
     def summary(self, run: str) -> dict[str, Any]:
         return {
@@ -71,8 +71,7 @@ class Place:
 
     def drawn(self, run: str, key: str) -> dict[int, float]:
         """What a chart shows when every step has a bucket of its own."""
-        (series,) = queries.find_series([run], [key])
-        table = queries.buckets((Cut(series, 1),), "step", False, None, None).result()
+        table = trends.ask([run], key, 10_000, 0, 9_999).result()
         assert all(count == 1 for count in table["count"].to_pylist())
         return dict(zip(table["x"].to_pylist(), table["mean"].to_pylist(), strict=True))
 
@@ -80,13 +79,9 @@ class Place:
 @pytest.fixture
 def place(store: Any, address: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     database = f"attempts_{os.getpid()}_{secrets.token_hex(3)}"
-    found = Place(address(store, database), tmp_path)
+    found = Place(store, database, address(store, database), tmp_path)
     monkeypatch.setenv("RUNTIDE_CLICKHOUSE_URL", found.url)
-    queries._local.__dict__.clear()
-    # The threads of the pool keep a client of the store that they asked first.
-    monkeypatch.setattr(queries, "_pool", queries.ThreadPoolExecutor(max_workers=1))
     yield found
-    queries._pool.shutdown()
     store.query(f"DROP DATABASE IF EXISTS {database}")
 
 

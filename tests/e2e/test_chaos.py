@@ -70,7 +70,7 @@ class Line:
         if self.consumer:
             self.consumer.terminate()
             # One that is still starting has no handler yet.
-            assert self.consumer.wait(30) in (0, -signal.SIGTERM)
+            assert self.consumer.wait(60) in (0, -signal.SIGTERM)
         command = [sys.executable, "-m", "runtide", "sync", str(self.folder)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def line(start_store, address, tmp_path: Path):
 
 
 def check_views(line: Line, allowed: frozenset[str] = frozenset()) -> None:
-    """Statistics made at insert and the ledger equal what raw points give; dead letters have allowed reasons only."""
+    """Summaries, rollups and the ledger equal what raw points give; dead letters have allowed reasons only."""
     different = line.store.query(
         """
         SELECT count() FROM
@@ -126,6 +126,20 @@ def check_views(line: Line, allowed: frozenset[str] = frozenset()) -> None:
         database="chaos",
     )
     assert different == "0\n"
+    unequal = line.store.query(
+        """
+        SELECT count() FROM
+        (SELECT run_id, key, start, sum(count) AS n, min(min) AS low, max(max) AS high, sum(nan_count) AS bad
+         FROM metric_rollup GROUP BY ALL) AS s
+        FULL JOIN
+        (SELECT run_id, key, bitAnd(step, -256) AS start, count() AS n, minIf(value, isFinite(value)) AS low,
+                maxIf(value, isFinite(value)) AS high, countIf(isNaN(value)) AS bad
+         FROM metrics GROUP BY ALL) AS m USING (run_id, key, start)
+        WHERE s.n != m.n OR s.bad != m.bad OR (isFinite(s.low) AND (s.low != m.low OR s.high != m.high))
+        """,
+        database="chaos",
+    )
+    assert unequal == "0\n"
     twice = "SELECT count() FROM (SELECT stream, writer, first_seq FROM ledger GROUP BY ALL HAVING count() > 1)"
     assert line.store.query(twice, database="chaos") == "0\n"
     letters = line.store.query("SELECT DISTINCT reason FROM dead_letters", database="chaos").splitlines()

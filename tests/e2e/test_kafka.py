@@ -6,6 +6,7 @@ RUNTIDE_CHAOS_ROUNDS sets the number of faults (5 here, 100 in `make chaos`).
 import json
 import os
 import random
+import secrets
 import signal
 import struct
 import subprocess
@@ -22,8 +23,6 @@ from confluent_kafka.admin import AdminClient
 ROUNDS = int(os.environ.get("RUNTIDE_CHAOS_ROUNDS", "5"))
 TRAINER = Path(__file__).with_name("trainer.py")
 ENDLESS = 10_000_000
-GROUP = "runtide-metrics"
-TOPIC = "runtide.metrics"
 # Seconds after which the broker takes a silent consumer for dead.
 SESSION = 3.0
 
@@ -31,9 +30,14 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + 30 * ROUNDS)]
 
 
 class Line:
-    """Trainings, a broker, consumers and a store; each can be killed, stopped and started again."""
+    """Trainings, a broker, consumers and a store; each can be killed, stopped and started again.
 
-    def __init__(self, store, broker, address: str, folder: Path) -> None:
+    Its topics, group and database are called `name`, and nobody else uses them.
+    """
+
+    def __init__(self, name: str, store, broker, address: str, folder: Path) -> None:
+        self.name = name
+        self.topic = f"{name}.metrics"
         self.store = store
         self.broker = broker
         self.folder = folder
@@ -46,6 +50,8 @@ class Line:
             "RUNTIDE_SILENT": "1",
             "RUNTIDE_CLICKHOUSE_URL": address,
             "RUNTIDE_KAFKA": broker.address,
+            "RUNTIDE_KAFKA_TOPIC_PREFIX": f"{name}.",
+            "RUNTIDE_KAFKA_GROUP": name,
             "RUNTIDE_KAFKA_SESSION_TIMEOUT_MS": str(int(1000 * SESSION)),
             "RUNTIDE_KAFKA_HEARTBEAT_INTERVAL_MS": "500",
             # Small segments, so that they end, rotate and are deleted while processes die.
@@ -117,12 +123,12 @@ class Line:
         return Counter((key, int(step), int(bits)) for key, step, bits in map(json.loads, answer.splitlines()))
 
     def ask(self, sql: str) -> str:
-        return self.store.query(sql, database="chaos")
+        return self.store.query(sql, database=self.name)
 
     def rows(self) -> int:
         """Points so far; 0 before there is a table."""
         answer = self.store.query(
-            "SELECT sum(total_rows) FROM system.tables WHERE database = 'chaos' AND name = 'metrics'"
+            f"SELECT sum(total_rows) FROM system.tables WHERE database = '{self.name}' AND name = 'metrics'"
         )
         return int(answer) if answer.strip().isdigit() else 0
 
@@ -180,10 +186,25 @@ def _bits(value: float) -> int:
     return struct.unpack("<Q", struct.pack("<d", value))[0]
 
 
+@pytest.fixture(scope="module")
+def servers(store_process, broker_process, tmp_path_factory):
+    """A store and a broker that tests may kill."""
+    folder = tmp_path_factory.mktemp("servers")
+    running = store_process(folder / "engine"), broker_process(folder / "broker")
+    yield running
+    for one in running:
+        if one.process.poll() is None:
+            one.kill()
+
+
 @pytest.fixture
-def line(start_store, start_broker, address, tmp_path: Path):
-    store = start_store()
-    line = Line(store, start_broker(), address(store, "chaos"), tmp_path)
+def line(servers, address, tmp_path: Path):
+    for one in servers:
+        if one.process.poll() is not None:
+            one.restart()
+    store, broker = servers
+    name = f"chaos_{secrets.token_hex(4)}"
+    line = Line(name, store, broker, address(store, name), tmp_path)
     yield line
     line.close()
 
@@ -356,8 +377,9 @@ def test_offsets_that_somebody_moved_back_change_nothing(line: Line, until) -> N
     first.terminate()
     assert first.wait(60) == 0
     admin = AdminClient({"bootstrap.servers": line.broker.address})
-    back = [TopicPartition(TOPIC, number, 0) for number in range(4)]
-    for done in admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, back)]).values():
+    back = [TopicPartition(line.topic, number, 0) for number in range(4)]
+    group = ConsumerGroupTopicPartitions(f"{line.name}-metrics", back)
+    for done in admin.alter_consumer_group_offsets([group]).values():
         done.result()
     line.consume()
     line.end_training(0)
@@ -371,7 +393,7 @@ def test_a_rebalance_in_the_middle_of_everything(line: Line, until) -> None:
     line.train(1)
     for number in range(max(3, ROUNDS // 5)):
         line.consume()
-        until(lambda n=number: line.log.read_text().count(f"{TOPIC}: partitions") > n, "partitions moved")
+        until(lambda n=number: line.log.read_text().count(f"{line.topic}: partitions") > n, "partitions moved")
         if len(line.consumers) > 2:
             leaving = line.consumers.pop(0)
             leaving.terminate()

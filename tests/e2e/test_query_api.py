@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 import runtide
 from runtide._points import find_series
 from runtide._sql import Store
+from runtide_schemas import parse_address
+from runtide_schemas.edits import Edit, send_edits, user
 
 NAN, INF = float("nan"), float("inf")
 SCRIPT = """
@@ -90,6 +93,7 @@ def database(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RUNTIDE_", "WANDB_"))}
     address = f"http://default:{quote(store.password, safe='')}@{store.host}:{store.port}/{name}"
     environment = {**kept, "PYTHONPATH": str(folder), "RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": address}
+    environment["RUNTIDE_SAMPLER"] = "off"
     for command in (["-c", SCRIPT], ["-m", "runtide", "sync", str(folder)]):
         done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=170)
         assert done.returncode == 0, done.stderr
@@ -369,16 +373,103 @@ def test_projects_are_listed(api: runtide.Api) -> None:
     assert api.projects("nobody") == []
 
 
+@pytest.fixture
+def editor(store: Any, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of the user who may edit; what a test changed is taken back."""
+    from urllib.parse import quote
+
+    address = f"http://default:{quote(store.password, safe='')}@{store.host}:{store.port}/{database}"
+    monkeypatch.setenv("RUNTIDE_EDITOR_URL", address)
+    return address
+
+
+def test_name_tags_and_notes_are_changed_by_scripts(api: runtide.Api, editor: str) -> None:
+    """What update() sent is there for everybody, with who made it; what the run logged can be had back."""
+    run = api.run("empty")
+    logged = (run.name, list(run.tags), run.notes)
+    run.name = 'renamed "by" a script 🦀'
+    run.tags.append("reviewed")
+    run.notes = "a\nb"
+    assert api.run("empty").name == logged[0]
+    run.update()
+    found = api.run("empty")
+    assert (found.name, found.tags, found.notes) == ('renamed "by" a script 🦀', [*logged[1], "reviewed"], "a\nb")
+    found.display_name, found.tags = "again", ("x",)
+    found.save()
+    run.load(force=True)
+    assert (run.name, run.tags, run.notes) == ("again", ["x"], "a\nb")
+    (who,) = {row[0] for row in Store().rows("SELECT who FROM run_edits WHERE run_id = 'default/api/empty'")}
+    assert who == user()
+    send_edits(parse_address(editor), [Edit("default/api/empty", f, None) for f in ("name", "tags", "notes")], "t", "t")
+    last = api.run("empty")
+    assert (last.name, last.tags, last.notes) == logged
+
+
+def test_an_edit_counts_behind_the_one_that_was_seen(api: runtide.Api, editor: str) -> None:
+    """Another machine's clock is an hour ahead: what is changed after a look at it stands above it."""
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    send_edits(parse_address(editor), [Edit("default/api/empty", "name", "from ahead", ahead)], "t", "t")
+    run = api.run("empty")
+    assert run.name == "from ahead"
+    run.name = "later"
+    run.update()
+    run.load(force=True)
+    assert run.name == "later"
+    send_edits(parse_address(editor), [Edit("default/api/empty", "name", None, ahead + timedelta(hours=1))], "t", "t")
+
+
+def test_a_deleted_run_is_in_no_list(api: runtide.Api, editor: str) -> None:
+    """Nor does it count in its project; its points are still there."""
+    api.run("wide/r17").delete()
+    with pytest.raises(runtide.NotFoundError):
+        api.run("wide/r17")
+    assert len(api.runs("wide")) == 39
+    assert [one.runs for one in api.projects() if one.name == "wide"] == [39]
+    assert Store().rows("SELECT count() > 0 FROM metrics WHERE run_id = 'default/wide/r17'") == [[True]]
+    send_edits(parse_address(editor), [Edit("default/wide/r17", "deleted", None)], "t", "t")
+    assert len(api.runs("wide")) == 40
+
+
+def test_what_cannot_be_changed_says_why(
+    api: runtide.Api, store: Any, editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No text, the config, a user who may only read, nobody who may edit: each is told, and nothing is changed."""
+    run = api.run("empty")
+    for wrong in (
+        lambda: setattr(run, "name", 7),
+        lambda: setattr(run, "tags", "ab"),
+        lambda: setattr(run, "notes", 1),
+    ):
+        with pytest.raises(runtide.UsageError, match="give a"):
+            wrong()
+    run.config["lr"] = 7
+    with pytest.raises(runtide.UsageError, match="config"):
+        run.update()
+    run.load(force=True)
+    run.tags.append(3)  # type: ignore[arg-type]
+    with pytest.raises(runtide.UsageError, match="3 is no text"):
+        run.update()
+    run.load(force=True)
+    run.update()  # nothing to send
+    run.name = "other"
+    reader = os.environ["RUNTIDE_CLICKHOUSE_URL"]
+    for editing, said in ((reader, "refuses"), ("http://editor@127.0.0.1:1/d", "does not answer"), ("", "read-only")):
+        monkeypatch.setenv("RUNTIDE_EDITOR_URL", editing)
+        with pytest.raises(runtide.QueryError, match=said):
+            run.update()
+    assert api.run("empty").name != "other"
+
+
 def test_what_is_not_there_says_so(api: runtide.Api) -> None:
     """A missing run is a ValueError as in W&B and an error of ours; what W&B has and we have not is named."""
     for kind in (ValueError, runtide.Error, runtide.NotFoundError):
         with pytest.raises(kind, match="there is no run default/api/absent"):
             api.run("absent")
     run = api.run("plain")
-    for call in (lambda: run.update(), lambda: run.delete(), lambda: run.files(), lambda: api.sweep("s")):
+    for call in (lambda: run.files(), lambda: run.stop(), lambda: api.artifact("s")):
         with pytest.raises(runtide.Error, match="W&B has it, and runtide does not have it yet"):
             call()
-    assert not hasattr(run, "update")
+    assert not hasattr(run, "files")
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = api.nonsense
     for wrong in (

@@ -104,6 +104,7 @@ def created(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RUNTIDE_", "WANDB_"))}
     address = f"http://default:{quote(store.password, safe='')}@{store.host}:{store.port}/{name}"
     environment = {**kept, "PYTHONPATH": str(folder), "RUNTIDE_DIR": str(folder), "RUNTIDE_CLICKHOUSE_URL": address}
+    environment["RUNTIDE_SAMPLER"] = "off"
     for command in (["-c", SCRIPT], ["-m", "runtide", "sync", str(folder)]):
         done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=170)
         assert done.returncode == 0, done.stderr

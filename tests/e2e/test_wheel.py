@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,6 +27,10 @@ def test_the_wheel_alone_runs_the_stack(tmp_path: Path, until) -> None:
     # path files in folders that are named by one are not read.
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
     wheel = next(tmp_path.glob("runtide-*.whl"))
+    names = zipfile.ZipFile(wheel).namelist()
+    bundle = [name for name in names if name.startswith("runtide_dashboards/frontend/grid-")]
+    assert sorted(name.rsplit(".", 1)[1] for name in bundle) == ["css", "js"]
+    assert not any("node_modules" in name for name in names)
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(packages)], check=True)
 
     home = tmp_path / "home"
