@@ -114,6 +114,16 @@ def panel(page, key):
     return page.locator(f'.rt-panel[data-key="{key}"]')
 
 
+def read(panel):
+    """Point at the middle of a plot until it is read, and give the tooltip: what comes late above it moves it away."""
+    tip, deadline = panel.locator(".rt-tip"), time.monotonic() + DEADLINE
+    while not tip.is_visible():
+        assert time.monotonic() < deadline, "the pointer reads nothing"
+        panel.locator(".u-over").hover(position={"x": 1, "y": 1})
+        panel.locator(".u-over").hover()
+    return tip
+
+
 def drag(page, key, start, end):
     """Drag over parts of a plot's width."""
     drawn(page)

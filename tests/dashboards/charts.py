@@ -19,7 +19,8 @@ class Chart:
 
     def __init__(self, page, key):
         self.page = page
-        self.host = page.locator(f".st-key-{key} [data-testid=stEChartsChart][aria-busy=false]")
+        self.selector = f".st-key-{key} [data-testid=stEChartsChart][aria-busy=false]"
+        self.host = page.locator(self.selector)
 
     def ask(self, expression, argument=None):
         """The value of an expression in JavaScript about `chart` and `argument`."""
@@ -29,9 +30,15 @@ class Chart:
 
     def until(self, expression):
         """Wait until an expression about `chart` holds."""
-        expect(self.host).to_be_visible()
-        held = f"host => {{ const chart = ({_FIND})(host); return chart && ({expression}); }}"
-        self.page.wait_for_function(held, arg=self.host.element_handle())
+        # Looked up at each try: a chart whose lines change is another element.
+        self.page.wait_for_function(
+            f"""selector => {{
+              const host = document.querySelector(selector);
+              const chart = host && ({_FIND})(host);
+              return chart && ({expression});
+            }}""",
+            arg=self.selector,
+        )
 
     def option(self, path):
         """A part of the option that is drawn."""

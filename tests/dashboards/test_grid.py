@@ -15,7 +15,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
-from tests.dashboards.browser import DEADLINE, browser_test, drag, drawn, forget, panel, panels, until
+from tests.dashboards.browser import DEADLINE, browser_test, drag, drawn, forget, panel, panels, read, until
 from tests.web import WEB, answers
 
 APP = Path(__file__).parent / "grid_app"
@@ -314,8 +314,7 @@ def test_hostile_names_are_text(open_grid):
     assert page.locator(".rt img").count() == 0
     expect(page.locator(".rt-chip").first).to_contain_text("<img src=x")
     expect(page.locator(".rt-chip").nth(1)).to_contain_text("…xxxxxxxEND")
-    page.locator(".rt-panel .u-over").hover()
-    expect(page.locator(".rt-tip")).to_contain_text("<img src=x")
+    expect(read(page.locator(".rt-panel"))).to_contain_text("<img src=x")
     with page.expect_download() as waiting:
         page.locator(".rt-dots").click()
         page.get_by_role("menuitem", name="Save as SVG").click()
@@ -395,8 +394,7 @@ def test_groups_are_bands(open_grid):
         for line in lines
         for low, mean, high in [[line[name][50] for name in ("low", "mean", "high")]]
     )
-    panel(page, "val/loss").locator(".u-over").hover()
-    expect(panel(page, "val/loss").locator(".rt-tip")).to_contain_text("n = 3 runs")
+    expect(read(panel(page, "val/loss"))).to_contain_text("n = 3 runs")
 
 
 @browser_test
@@ -409,12 +407,18 @@ def test_more_than_fifty_runs_say_that_they_are_cut(open_grid):
 
 @browser_test
 def test_the_theme_is_followed(open_grid):
-    """In the dark the baseline is drawn in the dark theme's text colour, without another question."""
+    """In the dark the baseline is drawn in the dark theme's text colour, and nothing is asked again; who reads reads on."""
     page = open_grid()
     stroke = page.locator(".rt-chip").nth(1).locator("line")
     light = stroke.get_attribute("stroke")
+    plot, tip = panel(page, "val/loss").locator(".u-over"), panel(page, "val/loss").locator(".rt-tip")
+    at = read(panel(page, "val/loss")).locator(".rt-tip-x").inner_text()
+    plot.evaluate("over => { over.dataset.old = 1; }")
     page.emulate_media(color_scheme="dark")
     expect(stroke).not_to_have_attribute("stroke", light)
+    expect(plot).not_to_have_attribute("data-old", "1")
+    expect(tip.locator(".rt-tip-x")).to_have_text(at)
+    expect(tip).to_be_visible()
     assert panels(page)["val/loss"]["scale"]["x"] == [0, 199_999]
 
 

@@ -229,7 +229,10 @@ export class Panel {
   }
 
   #described(answer) {
-    if (answer.axis !== this.axis || answer.x_name !== this.xName) this.whole = null;
+    if (answer.axis !== this.axis || answer.x_name !== this.xName) {
+      this.whole = null;
+      this.reader.forget();
+    }
     this.axis = answer.axis;
     this.xName = answer.x_name;
     this.attempts = answer.attempts ?? [];
@@ -339,7 +342,6 @@ export class Panel {
     this.#destroy();
     this.#looks = looks;
     this.plot = createPlot(this, this.body, this.size.width, this.size.height);
-    this.reader.attach(this.plot);
   }
 
   #destroy() {
@@ -396,6 +398,9 @@ export class Panel {
     return {lines: this.drawn, xRange: this.xRange, focus, envelope: this.#envelope, smoothed: view.smooth > 0};
   }
 
+  ready(plot) {
+    if (plot === this.plot) this.reader.attach(plot);
+  }
   hovered(plot) {
     this.reader.hovered(plot);
   }

@@ -21,6 +21,7 @@ const HELD_DOWN = "#CC840C";
  * @property {{text: string, muted: string, grid: string, font: string, size: number, background: string}} theme
  * @property {string} baselineLabel
  * @property {() => Omit<import("./draw.js").Scene, "toX" | "toY">} scene
+ * @property {(plot: uPlot) => void} ready
  * @property {(plot: uPlot) => void} hovered
  * @property {(from: number, to: number) => void} selected
  * @property {() => void} reset
@@ -56,6 +57,8 @@ export function createPlot(host, into, width, height) {
         bind: {dblclick: () => () => (host.reset(), null)},
       },
       hooks: {
+        // Only now are there scales to read values by.
+        ready: [(plot) => host.ready(plot)],
         draw: [(plot) => drawn(plot, host)],
         setCursor: [(plot) => host.hovered(plot)],
         setSelect: [(plot) => select(plot, host)],

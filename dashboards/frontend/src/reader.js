@@ -16,7 +16,7 @@ export class Reader {
     this.panel = panel;
   }
 
-  /** Listens to a new plot. @param {import("uplot")} plot */
+  /** Listens to a new plot, and reads on where the one before was read. @param {import("uplot")} plot */
   attach(plot) {
     plot.over.onmouseenter = () => (this.#pointed = true);
     // Who drags over the edge selects up to it: uPlot still needs its own crosshair.
@@ -25,6 +25,14 @@ export class Reader {
       const {focus, grid, lines} = this.panel;
       if ((event.metaKey || event.ctrlKey || event.altKey) && focus) grid.open(lines.get(focus)?.run);
     };
+    if (this.#x == null) return;
+    this.panel.grid.still(this.panel, this.#x);
+    this.#read(this.#x, null);
+  }
+
+  /** What was read is on no axis any more. */
+  forget() {
+    this.#x = null;
   }
 
   hovered(plot) {
