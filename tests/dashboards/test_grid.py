@@ -407,7 +407,7 @@ def test_more_than_fifty_runs_say_that_they_are_cut(open_grid):
 
 @browser_test
 def test_the_theme_is_followed(open_grid):
-    """In the dark the baseline is drawn in the dark theme's text colour, and nothing is asked again; who reads reads on."""
+    """In the dark the baseline has the dark text colour, without another question, and who reads reads on."""
     page = open_grid()
     stroke = page.locator(".rt-chip").nth(1).locator("line")
     light = stroke.get_attribute("stroke")
