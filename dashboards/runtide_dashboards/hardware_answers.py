@@ -115,11 +115,7 @@ def planned(
     some = [one for one in some if one.kind == finest]
     if not some:
         return Panel(panel)
-    runs = {one.run for one in some}
-    first = min(extents[run][0] - origins[run] for run in runs)
-    last = max(extents[run][1] - origins[run] for run in runs)
-    if question.seconds:
-        first = max(first, last - 1000 * question.seconds)
+    first, last = reach({one.run: origins[one.run] for one in some}, extents, question.seconds)
     low = max(first, math.floor(panel.low)) if panel.low is not None else first
     high = min(last, math.ceil(panel.high)) if panel.high is not None else last
     # A window that moves on has one width: that of its whole length.
@@ -133,6 +129,19 @@ def planned(
         start = min(one.start for one in held) - _LATE
         tail = max(begin, int(math.floor(start / width) * width))
     return Panel(panel, some, begin, high, width, tail, heat=grain_of(METRICS["GPU/throttled"], span, sampled))
+
+
+def reach(origins: Mapping[str, int], extents: Mapping[str, tuple[int, int]], seconds: int) -> tuple[int, int]:
+    """The smallest and the largest x of some runs.
+
+    Args:
+        origins: Milliseconds since 1970 where x begins, by run.
+        extents: When its first and last sample was taken, by run.
+        seconds: How far back from the last, 0 for all.
+    """
+    first = min(extents[run][0] - origin for run, origin in origins.items())
+    last = max(extents[run][1] - origin for run, origin in origins.items())
+    return (max(first, last - 1000 * seconds) if seconds else first), last
 
 
 def _sampled(source: str, subjects: Sequence[Subject], counts: Mapping[str, tuple[int, int]]) -> float:

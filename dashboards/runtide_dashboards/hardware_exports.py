@@ -11,9 +11,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from runtide_dashboards import url_values
 from runtide_dashboards.hardware import METRICS
-from runtide_dashboards.hardware_questions import AXES, subjects
+from runtide_dashboards.hardware_answers import reach
+from runtide_dashboards.hardware_questions import AXES, WINDOWS, subjects
+from runtide_dashboards.queries import hardware, raw_samples, store
 from runtide_dashboards.queries import lines as line_queries
-from runtide_dashboards.queries import raw_samples, store
 from runtide_dashboards.questions import BadQuestion
 
 _FORMATS = {
@@ -31,24 +32,32 @@ async def export_samples(request: Request) -> Response:
     """
     given = request.query_params
     form, key, axis = given.get("format", "csv"), given.get("key", ""), given.get("axis", "auto")
+    window = given.get("within", "all")
     if form not in ("sql", *_FORMATS):
         raise BadQuestion("format must be csv, parquet or sql.")
     if key not in METRICS:
         raise BadQuestion("key is no metric of samples.")
     if axis not in ("auto", *AXES):
         raise BadQuestion(f"axis must be auto, {' or '.join(AXES)}.")
+    if window not in WINDOWS:
+        raise BadQuestion(f"within must be one of {', '.join(WINDOWS)}.")
     some = subjects(given.getlist("r"))
     metric = METRICS[key]
     finest = next((kind for kind in (metric.source, "node", "run") if any(one.kind == kind for one in some)), "")
     some = tuple(one for one in some if one.kind == finest)
     if not some:
         raise BadQuestion("r must name what the samples are of.")
+    runs = tuple(dict.fromkeys(one.run for one in some))
     origins: dict[str, int] = {}
     if axis == "relative":
-        runs = tuple(dict.fromkeys(one.run for one in some))
         found = await asyncio.wrap_future(store.pool.submit(line_queries.origins, runs))
         origins = {run: one.created for run, one in found.items()}
     low, high = (url_values.number(given.get(name, "")) for name in ("from", "to"))
+    if WINDOWS[window]:
+        extents = await asyncio.wrap_future(store.pool.submit(hardware.extent, runs))
+        if extents:
+            first, _ = reach({run: origins.get(run, 0) for run in extents}, extents, WINDOWS[window])
+            low = first if low is None else max(first, low)
     wanted = raw_samples.Wanted(
         metric, some, origins, None if low is None else math.floor(low), None if high is None else math.ceil(high)
     )

@@ -169,3 +169,27 @@ def test_rows_are_exported(client, lab, fleet):
     assert client.get("/api/hardware/export", params=relative).text == found.text
     assert client.get("/api/hardware/export", params={"key": "loss", "r": gpu.id}).status_code == 400
     assert client.get("/api/hardware/export", params={"key": "GPU/power"}).status_code == 400
+
+
+@pytest.mark.parametrize("axis", ["wall", "relative"])
+def test_an_export_is_of_the_window(client, lab, axis):
+    """What is not drawn, as it is older than the window, is in no file; a zoom only makes it less."""
+    path = lab.run(f"lab/fleet/{axis}", created=BEGIN * 1000 - 10**7)
+    machines.fleet(lab, path, BEGIN, 1000, nodes=1, gpus=1)
+    gpu = Subject(path, "node-00", machines.uuid(0, 0), "gpu")
+    origin = BEGIN - 10_000 if axis == "relative" else 0
+    query = {"key": "GPU/power", "r": gpu.id, "format": "csv", "axis": axis}
+
+    def times(**more):
+        found = client.get("/api/hardware/export", params=query | more).text
+        return [row["time"] for row in csv.DictReader(io.StringIO(found))]
+
+    every = times(within="all")
+    assert len(every) == 1000 and times(within="1h") == every
+    assert times(within="15m") == every[99:]
+    (drawn,) = ask(client, [gpu], "GPU/power", within="15m", axis=axis, buckets=2048)
+    assert sum(drawn["lines"][gpu.id]["columns"]["count"]) == 901
+    high = BEGIN + 104_000 - origin
+    assert times(within="15m", **{"from": BEGIN - origin, "to": high}) == every[99:105]
+    assert times(within="15m", **{"from": high}) == every[104:]
+    assert client.get("/api/hardware/export", params=query | {"within": "9y"}).status_code == 400
