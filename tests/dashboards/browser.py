@@ -20,7 +20,7 @@ NEEDS_BROWSER = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install it, or name it in RUNTIDE_CHROMIUM"),
 ]
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 # Streamlit looks for its server below the page's own path before it looks at the root.
 EXPECTED = ("/_stcore/health", "/_stcore/host-config")

@@ -512,6 +512,7 @@ def test_the_store_goes_away_and_comes_back(dashboard, own_store, seeded, open_p
     run, other = (begin(seeded, f"demo/outage/{name}", ["loss"]) for name in "ab")
     page = open_page(f"{dashboard.url}/compare?r={run},{other}", failing=["/api/series"])
     before = panels(page)
+    assert [len(line["xs"]) for line in before["loss"]["lines"]] == [200, 200]
     own_store.stop()
     try:
         expect(page.locator(".rt-status")).to_contain_text("Can't reach the database. Showing data from")
