@@ -27,6 +27,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds; never jumps."""
 
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+
 
 class SystemClock:
     """The time of this machine."""
@@ -38,6 +41,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since some moment."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so many seconds."""
+        time.sleep(seconds)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,10 @@ def number(text: str | None) -> int | None:
 
 def keyed(text: str | None, *names: str) -> dict[str, int]:
     """Of lines of a name and a number, those with these names."""
-    found = {}
+    found: dict[str, int] = {}
     for line in (text or "").splitlines():
+        if len(found) == len(names):  # the kernel names each once, and what is asked for is near the top
+            break
         words = line.split(None, 2)
         if len(words) >= 2 and (name := words[0].rstrip(":")) in names and (value := number(words[1])) is not None:
             found[name] = value

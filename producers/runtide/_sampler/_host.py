@@ -201,12 +201,16 @@ def used_percent(folder: Path) -> float | None:
 
 def _processor_times(stat: str | None) -> list[list[int]]:
     """Per processor: user, nice, system, idle, iowait, irq, softirq, steal. What guests use is within user and nice."""
-    found = []
+    found: list[list[int]] = []
     for line in (stat or "").splitlines():
-        words = line.split()
-        if words and re.fullmatch(r"cpu\d+", words[0]):
-            numbers = [value for value in map(number, words[1:9]) if value is not None]
-            found.append((numbers + [0] * 8)[:8])
+        if not line.startswith("cpu"):
+            if found:  # they are the first lines; those that follow are long
+                break
+            continue
+        name, *words = line.split(None, 9)[:9]
+        if name != "cpu":
+            with suppress(ValueError):
+                found.append([*map(int, words), *[0] * 8][:8])
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from runtide._sampler._cgroup import Cgroup
 from runtide._sampler._host import used_percent
 from runtide._sampler._processes import Processes
-from runtide._sampler._ranks import Message, claimed, rows_of
+from runtide._sampler._ranks import Message, claimed, rows_of, visible_devices
 from runtide._sampler._source import Device, Event
 from runtide._sampler._writers import Writer
 
@@ -37,7 +37,8 @@ class NodeRun:
         self.ranks: dict[int, Message] = {}
         self.started: dict[int, int | None] = {}
         self.every_gpu = message.every_gpu
-        self._interval_ms = round(message.interval * 1000)
+        # Milliseconds between two samples that it wants.
+        self.interval_ms = round(message.interval * 1000)
         self.permanent = False
         self.ticks = self.skipped = 0
         self._cgroup = Cgroup(pid)
@@ -45,10 +46,21 @@ class NodeRun:
         self._last_ms: int | None = None
         self._left_out = 0
 
-    @property
-    def interval_ms(self) -> int:
-        """Milliseconds between two samples that it wants."""
-        return min([round(message.interval * 1000) for message in self.ranks.values()], default=self._interval_ms)
+    def hear(self, message: Message) -> None:
+        """Note what a rank says."""
+        before = self.ranks.get(message.pid)
+        self.ranks[message.pid] = message
+        if before is None or before.interval != message.interval:
+            self._set_interval()
+
+    def forget(self, pid: int) -> None:
+        """The rank's process has ended, or it logs no more."""
+        del self.ranks[pid]
+        self._set_interval()
+
+    def _set_interval(self) -> None:
+        wanted = [round(message.interval * 1000) for message in self.ranks.values()]
+        self.interval_ms = min(wanted, default=self.interval_ms)
 
     @property
     def has_ended(self) -> bool:
@@ -120,10 +132,11 @@ class NodeRun:
         self._left_out = 0
         self._last_ms = tick["time"]
         for pid in [pid for pid, message in self.ranks.items() if message.ended]:
-            del self.ranks[pid]
+            self.forget(pid)
 
     def _claims(self, devices: list[Device]) -> dict[int, frozenset[str]]:
-        return {message.rank: claimed(message, devices) for message in self.ranks.values()}
+        seen = {visible: visible_devices(visible, devices) for visible in {m.visible for m in self.ranks.values()}}
+        return {message.rank: claimed(message, seen[message.visible]) for message in self.ranks.values()}
 
 
 def _at(message: Message | None) -> dict[str, Any]:
@@ -151,7 +164,7 @@ class Runs:
             self.all[message.run] = run
         if message.pid not in run.ranks:
             run.started[message.pid] = self._processes.started(message.pid)
-        run.ranks[message.pid] = message
+        run.hear(message)
         run.every_gpu = run.every_gpu or message.every_gpu
         return new
 
@@ -161,7 +174,7 @@ class Runs:
             for pid in list(run.ranks):
                 started = self._processes.started(pid)
                 if started is None or started != run.started[pid]:
-                    del run.ranks[pid]
+                    run.forget(pid)
 
     @property
     def pids(self) -> set[int]:

@@ -22,6 +22,9 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.now
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
     def jump(self, seconds: float) -> None:
         self.offset += round(seconds * 1000)
 

@@ -136,11 +136,11 @@ def test_a_run_from_its_first_word_to_its_last(stage: Stage) -> None:
     """A sample at once, one a second, one at the end; with rank, step and phase as they were said."""
     stage.script.say(0.5, step=1)
     stage.script.say(3.2, step=7, phase="eval")
-    stage.script.say(5.5, step=9, ended=True)
+    stage.script.say(5.1, step=9, ended=True)
     stage.play()
     ticks = stage.records("gpu_ticks")
     offset = 1_700_000_000_300
-    assert [tick["time"] - offset for tick in ticks] == [500, 700, 1700, 2700, 3700, 4700, 5500]
+    assert [tick["time"] - offset for tick in ticks] == [500, 700, 1700, 2700, 3700, 4700, 5200]
     assert [tick["gpus"][0]["step"] for tick in ticks] == [1, 1, 1, 1, 7, 7, 9]
     assert [tick["gpus"][0]["phase"] for tick in ticks][4] == "eval"
     assert {tick["host"] for tick in ticks} == {"node"}
@@ -152,6 +152,30 @@ def test_a_run_from_its_first_word_to_its_last(stage: Stage) -> None:
     assert stage.memories["e/p/r"].closed
     assert stage.gpus.closed
     assert 7 < stage.clock.now < 9, "it waited a little for another run, and ended"
+
+
+@pytest.mark.parametrize(("interval", "ranks", "wakes"), [(0.1, 8, 10), (0.1, 16, 30), (1, 8, 4), (1, 1, 4)])
+def test_ranks_do_not_wake_it_with_every_word(stage: Stage, interval: float, ranks: int, wakes: int) -> None:
+    """It hears many at once, while the kernel has room for what they say: ten messages."""
+    gap = max(0.1, interval / 4)
+    for rank in range(ranks):
+        for turn in range(round(5 / gap)):
+            stage.script.say(turn * gap + rank * gap / ranks, rank=rank, interval=interval, step=turn, ended=False)
+        stage.script.say(5, rank=rank, ended=True)
+    pauses: list[float] = []
+    waiting: list[int] = []
+    turn_on = stage.clock.sleep
+
+    def sleep(seconds: float) -> None:
+        turn_on(seconds)
+        pauses.append(stage.clock.now)
+        waiting.append(sum(at <= stage.clock.now for at, _ in stage.script.said))
+
+    stage.clock.sleep = sleep  # type: ignore[method-assign]
+    stage.play()
+    inside = [place for place, now in enumerate(pauses) if 1 <= now < 4]
+    assert len(inside) <= 3 * wakes + 1
+    assert 0 < max(waiting[place] for place in inside) <= 10
 
 
 def test_each_run_has_its_own_gpus_and_interval(stage: Stage) -> None:

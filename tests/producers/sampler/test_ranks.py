@@ -73,7 +73,7 @@ def test_which_gpus_a_rank_claims(said: dict[str, object], expected: list[str]) 
     """Those that it names; else by its place on the node; never those that torch has not touched."""
     message = parse_message(json.dumps({**SAID, **said}).encode())
     assert message is not None
-    assert claimed(message, [*GPUS, MIG]) == frozenset(expected)
+    assert claimed(message, visible_devices(message.visible, [*GPUS, MIG])) == frozenset(expected)
 
 
 def test_rows_go_to_who_computes_on_the_device() -> None:
@@ -107,6 +107,23 @@ def test_what_a_later_version_says_besides_is_left_out() -> None:
     """So that ranks of two versions can share a node."""
     message = parse_message(json.dumps({**SAID, "more": 1, "gpus": [A, None, 2.5, 3], "phase": "x" * 999}).encode())
     assert message == Message("e/p/r", 1, 7, "/h", "spool", gpus=(A, 3), phase="x" * 128)
+
+
+TEXTS = st.text(max_size=20) | st.sampled_from([', "step": ', '"step": 1}', "\\", '", "step": 9, "phase": "'])
+
+
+@given(TEXTS, TEXTS, st.lists(st.tuples(st.none() | st.integers(), TEXTS, st.booleans()), max_size=4), st.booleans())
+def test_what_is_said_again_is_heard_as_if_for_the_first_time(
+    home: str, visible: str, said: list[tuple[int | None, str, bool]], last: bool
+) -> None:
+    """Whatever is in the texts, and wherever a version has the step."""
+    for step, phase, ended in said:
+        news = {"step": step, "phase": phase, "ended": ended}
+        told = {**SAID, "home": home, **news, "visible": visible} if last else {**news, **SAID, "home": home} | news
+        expected = Message(**{**SAID, "home": home, "visible": told.get("visible"), **news})
+        assert parse_message(json.dumps(told).encode()) == expected
+        told = {**SAID, "home": home, "visible": visible, **news}
+        assert parse_message(json.dumps(told).encode()) == expected._replace(visible=visible)
 
 
 @given(
