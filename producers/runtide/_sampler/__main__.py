@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         return open_writer(message, host)
 
     runs = Runs(opened, processes)
-    post = Post(place, args.socket)
+    post = Post(place, args.socket, args.lock)
     loop = Loop(runs, HostSource(), NvmlSource(), processes, post, confirm=lambda: is_ours(place, args.lock))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: loop.stop())

@@ -105,10 +105,12 @@ class Post:
     Args:
         place: Where the socket is.
         descriptor: The socket, where it was bound by the process that started this one; None to bind it.
+        lock: The lock, where it ends with the socket.
     """
 
-    def __init__(self, place: Place, descriptor: int | None = None) -> None:
+    def __init__(self, place: Place, descriptor: int | None = None, lock: int | None = None) -> None:
         self._place = place
+        self._lock = lock
         self.socket = socket.socket(fileno=descriptor) if descriptor is not None else self._bind()
 
     def _bind(self) -> socket.socket:
@@ -124,7 +126,8 @@ class Post:
 
     def receive(self, timeout: float) -> bytes | None:
         """The next message; None when there is none within so many seconds."""
-        self.socket.settimeout(max(timeout, 0.0))
+        if self.socket.gettimeout() != timeout:
+            self.socket.settimeout(timeout)
         try:
             return self.socket.recv(_MESSAGE_BYTES)
         except (BlockingIOError, TimeoutError):
@@ -144,8 +147,11 @@ class Post:
         return message
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Let go of the socket, and of the lock: another one may follow while what is left is delivered."""
         self.socket.close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
 
 def unix_socket() -> socket.socket:

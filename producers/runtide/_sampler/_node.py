@@ -9,8 +9,10 @@ import errno
 import json
 import os
 import signal
+import site
 import socket
 import stat
+import struct
 import sys
 import threading
 import time
@@ -29,6 +31,8 @@ _PART, _LEAST = 4, 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0
 # Seconds between two looks which GPUs are in use.
 _LOOK = 30.0
+# struct timeval: half a second for the last message.
+_LAST_WAIT = struct.pack("@ll", 0, 500_000)
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 _LOCAL_RANKS = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 
@@ -97,8 +101,11 @@ class Node:
             self._told = (step, phase)
 
     def end(self, step: int, phase: str) -> None:
-        """Say that the run has ended here."""
+        """Say that the run has ended here; waits a moment for room, as this is not said again."""
         if self._socket is not None:
+            with suppress(OSError):
+                self._socket.setblocking(True)
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _LAST_WAIT)
             self._send(self._message(step, phase, ended=True), time.monotonic())
             self._close()
 
@@ -161,7 +168,7 @@ class Node:
             post = Post(self._place)
             self._held.append(post)
             self._socket.sendto(message, str(self._place.address))
-            process = _launch(self._place, lock, post, "-I")
+            process = _launch(self._place, lock, post, _isolation())
         except OSError:
             self._release()
             raise
@@ -176,7 +183,7 @@ class Node:
         """Wait for the process that was started: it leaves another one behind, which nobody here has to wait for."""
         assert self._place is not None
         try:
-            # Isolated, it does not find packages that come by PYTHONPATH or are installed for one user.
+            # Isolated, it may not find what it needs for other reasons than those that can be told beforehand.
             if not _ended_well(process) and not _ended_well(_launch(self._place, lock, post, "-P")):
                 warn_once("sampler", f"no samples of the hardware: the sampler did not start; see {self._place.log}")
         except OSError as error:
@@ -213,6 +220,17 @@ def _launch(place: Place, lock: int, post: Post, isolation: str) -> int:
         setsigmask=(),
         setsigdef=(signal.SIGPIPE,),
     )
+
+
+def _isolation() -> str:
+    """What keeps a training's own modules out of the sampler, unless this package itself comes in by their way.
+
+    Who ends within a moment sees to no second start, so the first should be the right one.
+    """
+    ways = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), site.getusersitepackages()]
+    mine = os.path.realpath(__file__)
+    found = any(way and mine.startswith(os.path.join(os.path.realpath(way), "")) for way in ways)
+    return "-P" if found or "PYTHONHOME" in os.environ else "-I"
 
 
 def _environment() -> dict[str, str]:

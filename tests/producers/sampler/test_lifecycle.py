@@ -13,8 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
+import runtide
 from runtide._cli import main
 
+HERE = Path(runtide.__file__).parents[1]
 # Logs until its input ends.
 TRAIN = """
 import sys, threading, runtide
@@ -289,6 +291,19 @@ def test_packages_that_come_by_pythonpath_are_found(
     process = node.start(program(tmp_path, body) + training())
     until(lambda: sampled("host_ticks"), "there are samples")
     finish(process)
+
+
+@pytest.mark.parametrize(("ways", "isolation"), [("", "-I"), (f"/nowhere{os.pathsep}{HERE}", "-P")])
+def test_the_first_start_is_the_right_one(
+    node: Any, tmp_path: Path, until: Callable[..., None], ways: str, isolation: str
+) -> None:
+    """A training of a moment sees to no second one."""
+    started = tmp_path / "started"
+    started.touch()
+    body = f'echo "$1" >> {started}; exec {sys.executable} "$@"'
+    finish(node.start(program(tmp_path, body) + training(), PYTHONPATH=ways))
+    until(started.read_text, "it was started")
+    assert started.read_text().split() == [isolation]
 
 
 def test_off_means_that_nothing_is_started(node: Any, spooled: Any) -> None:

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,6 +105,24 @@ def test_a_sampler_that_does_not_listen_blocks_nobody(post: Post, clock: Any) ->
     one.beat(2000, "")
     assert heard(post) == last | {"step": 2000}
     one.end(0, "")
+
+
+def test_the_end_is_said_though_there_is_no_room_at_first(post: Post, clock: Any, until: Callable[..., None]) -> None:
+    """It is said once: a run whose end is not heard is sampled as long as its process lives."""
+    one = rank()
+    for step in range(2000):
+        clock.now += 1
+        one.beat(step, "")
+    thread = threading.Thread(target=one.end, args=(2000, ""))
+    thread.start()
+    state = Path(f"/proc/self/task/{thread.native_id}/stat")
+    until(lambda: not state.exists() or ") S" in state.read_text(), "it waits, or has given up")
+    said = heard(post)
+    assert said is not None and not said["ended"]
+    thread.join(60)
+    while (more := heard(post)) is not None:
+        said = more
+    assert said["ended"]
 
 
 def test_starts_are_rare_where_they_are_in_vain(node: Any, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,12 +269,12 @@ def test_a_long_temporary_folder_is_not_used(node: Any, monkeypatch: pytest.Monk
 
 
 def test_only_one_has_the_lock(node: Any) -> None:
-    """And it is free again when its holder lets go."""
+    """And it is free again when its holder lets go, which a sampler does as soon as it hears nobody any more."""
     place = find_place()
     lock = take_lock(place)
     assert lock is not None
     assert take_lock(place) is None
-    os.close(lock)
+    Post(place, lock=lock).close()
     again = take_lock(place)
     assert again is not None
     os.close(again)
