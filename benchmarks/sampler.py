@@ -2,7 +2,8 @@
 
     python benchmarks/sampler.py [--library PATH] [--seconds N] [--rounds N]
 
-First the sampler's own processor time and tick, at one and ten samples a second, with all GPUs that the driver shows:
+First the sampler's own processor time and tick, at one and ten samples a second, with seven more ranks that hardly
+compute, and with all GPUs that the driver shows:
 `--library` (or RUNTIDE_NVML_LIBRARY) names another one in its place, such as the tests' stand-in with eight GPUs
 (tests/producers/gpu/fake_nvml.c). Then a fixed piece of training without a sampler, with one and with ten samples a
 second, in turn; the difference to the one without in the same round is printed with its 95 % interval.
@@ -43,6 +44,19 @@ print(time.perf_counter() - begin, time.process_time() - used)
 runtide.finish()
 """
 
+RANK = """
+import sys, threading, runtide
+run = runtide.init(project="benchmark")
+done = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+while not done.wait(0.05):
+    run.log({"loss": 0.5})
+runtide.finish()
+"""
+RANKS = 8
+# Seconds in which all ranks have started.
+_START = 15
+
 
 class Node:
     """A folder for a home and for the sampler's files; what its runs need to know of it."""
@@ -65,6 +79,11 @@ class Node:
         command = [sys.executable, "-c", TRAINER, str(seconds), str(work)]
         return subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, text=True)
 
+    def rank(self, place: int) -> "subprocess.Popen[str]":
+        """A process that logs, until its input ends."""
+        environ = {**self.environ, "RANK": str(place), "LOCAL_RANK": str(place)}
+        return subprocess.Popen([sys.executable, "-c", RANK], env=environ, stdin=subprocess.PIPE, text=True)
+
     def sampler(self) -> psutil.Process | None:
         for process in psutil.process_iter():
             try:
@@ -85,10 +104,12 @@ class Node:
 
 
 def processor(folder: Path, interval: float, seconds: float, library: str) -> None:
-    """Processor time of the sampler over some seconds, when its start is over."""
+    """Processor time of the sampler over some seconds, when it has heard of all ranks."""
     node = Node(folder, interval, library)
-    trainer = node.train(seconds=seconds + 3)
-    while not node.ticks("host_ticks") and trainer.poll() is None:
+    node.environ["RUNTIDE_RUN_ID"] = "ranks"
+    others = [node.rank(place) for place in range(1, RANKS)]
+    trainer = node.train(seconds=seconds + _START)
+    while trainer.poll() is None and not any(len(tick["ranks"]) == RANKS for tick in node.ticks("host_ticks")):
         threading.Event().wait(0.1)
     sampler = node.sampler()
     if sampler is None:
@@ -97,7 +118,10 @@ def processor(folder: Path, interval: float, seconds: float, library: str) -> No
     threading.Event().wait(seconds)
     end, passed = sampler.cpu_times(), time.monotonic() - begin
     memory = sampler.memory_info().rss
-    trainer.communicate()
+    if trainer.poll() is not None:
+        sys.exit("the training ended before the measurement: this machine is too busy")
+    for process in (trainer, *others):
+        process.communicate("" if process.stdin else None)
     used = end.user + end.system - start.user - start.system
     gpus, hosts = node.ticks("gpu_ticks"), node.ticks("host_ticks")
     every = gpus or hosts
@@ -106,7 +130,7 @@ def processor(folder: Path, interval: float, seconds: float, library: str) -> No
     print(
         f"{1 / interval:4.0f} Hz, {count} GPUs: {used / passed:8.3%} of a core, {used / passed * 3600:.1f} s an hour, "
         f"tick median {statistics.median(took):.2f} ms (p99 {sorted(took)[int(len(took) * 0.99)]:.2f}), "
-        f"{len(every)} ticks in {seconds + 3:.0f} s, {sum(t['skipped'] for t in every)} skipped, {memory >> 20} MiB"
+        f"{len(every)} ticks, {sum(t['skipped'] for t in every)} skipped, {memory >> 20} MiB"
     )
 
 
