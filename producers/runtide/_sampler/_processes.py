@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 from runtide._sampler._files import keyed, number, read
 
+# Looks at all processes after which it is read again who started them: such a number may have been given anew.
+_BELIEVED = 11
+
 
 class _Stat(NamedTuple):
     """Of `/proc/<pid>/stat`, what is used here; times in ticks, memory in pages."""
@@ -35,6 +38,9 @@ class Processes:
     def __init__(self, root: Path = Path("/")) -> None:
         self._proc = str(root / "proc")
         self._trees: dict[int, list[int]] = {}
+        # By process, who started it, and how often that has been believed without being read again.
+        self._parents: dict[int, int | None] = {}
+        self._believed = 0
         self._tick_us, self._page = _units()
 
     def started(self, pid: int) -> int | None:
@@ -50,9 +56,13 @@ class Processes:
             pids = [int(name) for name in os.listdir(self._proc) if name.isdigit()] if wanted else []
         except OSError:
             pids = []
+        # A node has thousands of processes, and who started one changes only when that one has ended.
+        known = self._parents if self._believed < _BELIEVED else {}
+        self._believed = self._believed + 1 if known else 0
+        self._parents = {pid: known.get(pid) or self._parent(pid) for pid in pids}
         mine = os.getpid()
-        for pid in pids:
-            if pid != mine and (parent := self._parent(pid)) is not None:
+        for pid, parent in self._parents.items():
+            if pid != mine and parent is not None:
                 children.setdefault(parent, []).append(pid)
         self._trees = {}
         for root in wanted:

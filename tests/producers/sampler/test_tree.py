@@ -53,6 +53,21 @@ def test_what_ended_meanwhile_is_left_out(tree: Tree) -> None:
     assert (processes.started(10), processes.started(99)) == (None, None)
 
 
+def test_who_started_a_process_is_not_read_at_every_look(tree: Tree) -> None:
+    """A new one is found at once; one that another has taken over, or whose number was given anew, a minute later."""
+    root = tree(files((10, 1, "R"), (30, 1, "S"), (40, 1, "S")))
+    processes = Processes(root)
+    processes.find_trees([10])
+    (root / "proc/30/stat").write_text(stat(30, 10))
+    (root / "proc/40").rename(root / "proc/41")
+    (root / "proc/41/stat").write_text(stat(41, 10))
+    processes.find_trees([10])
+    assert processes.use(10)["processes"] == 2
+    for _ in range(11):
+        processes.find_trees([10])
+    assert processes.use(10)["processes"] == 3
+
+
 def test_a_pid_that_is_given_again_is_another_process(tree: Tree) -> None:
     """When it began tells them apart; a program's name may hold brackets and blanks."""
     root = tree({"proc/10/stat": stat(10, 1, name="a) R 1 (b")})
