@@ -23,6 +23,8 @@ from runtide._login import login
 from runtide._run import Run
 from runtide._sql import sql
 
+join = finish  # W&B's old name, which scripts still call
+
 __all__ = [
     "AlertLevel",
     "Api",
@@ -44,6 +46,7 @@ __all__ = [
     "finish",
     "init",
     "install_as_wandb",
+    "join",
     "log",
     "login",
     "mark_preempting",

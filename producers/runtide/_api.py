@@ -141,14 +141,14 @@ def init(
     if _TRIAL in os.environ:
         from runtide._trial import find_trial
 
-        if trial := find_trial(os.environ[_TRIAL]):
+        if trial := find_trial(os.environ):
             arguments, begin = arguments | trial.arguments(), trial.begin
             reinit = "return_previous" if previous and previous.id == trial.run else "finish_previous"
     if previous and reinit == "finish_previous":
         finish()
     elif previous and reinit == "return_previous":
         if config is not None:
-            previous.config.update(config, allow_val_change=True)
+            previous.config._begin(_plain(config), True)
         return previous
     if config_include_keys and config_exclude_keys:
         raise UsageError("config_include_keys and config_exclude_keys were given: only one of them can be")
@@ -158,7 +158,7 @@ def init(
     run = begin(resolved)
     if config is not None:
         chosen = _selected(_plain(config), config_exclude_keys, config_include_keys)
-        run.config.update(chosen, allow_val_change=allow_val_change is not False)
+        run.config._begin(chosen, allow_val_change is not False)
     run._start()
     _hooks.watch(run)
     if reinit != "create_new":

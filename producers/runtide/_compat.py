@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
 from runtide import _api, _hooks, _names
 from runtide._report import say, warn_once
 
-util = SimpleNamespace(generate_id=_names.random_text)
+_ARTIFACT_NAME_LENGTH = 128
+
+
+def make_artifact_name_safe(name: str) -> str:
+    """The text as an artifact may be called: other characters become _, and the middle of a long one is left out."""
+    safe = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
+    if len(safe) <= _ARTIFACT_NAME_LENGTH:
+        return safe
+    kept = (_ARTIFACT_NAME_LENGTH - 2) // 2
+    return f"{safe[:kept]}..{safe[-kept:]}"
+
+
+util = SimpleNamespace(generate_id=_names.random_text, make_artifact_name_safe=make_artifact_name_safe)
 
 
 def install_as_wandb() -> None:

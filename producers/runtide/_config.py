@@ -63,6 +63,11 @@ class Config:
         self.update(values, allow_val_change=True)
         object.__setattr__(self, "_locked", frozenset(map(_name, values)))
 
+    def _begin(self, values: Mapping[str, Any], allow_val_change: bool) -> None:
+        """Set what init() was given: of what is locked, these were the defaults."""
+        free = {key: value for key, value in values.items() if key not in self._locked}
+        self.update(free, allow_val_change=allow_val_change)
+
     def setdefaults(self, values: Any) -> None:
         """Set the values that are not there yet."""
         self.update({key: value for key, value in _plain(values).items() if key not in self._values})

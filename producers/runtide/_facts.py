@@ -188,13 +188,23 @@ class Facts(Buffer):
         return None
 
     @property
-    def sweep_url(self) -> None:
-        """None: sweeps have no page yet."""
-        return
+    def sweep_url(self) -> str | None:
+        """Address of the sweep in the dashboard; None for a run that is no trial, and while no dashboard runs here."""
+        if self.sweep_id is None:
+            return None
+        return (base := self._dashboard()) and f"{base}/sweep?s={self.entity}/{self.project}/{self.sweep_id}"
 
     def get_url(self) -> str | None:
         """The same as `url`."""
         return self.url
+
+    def get_project_url(self) -> str | None:
+        """The same as `project_url`."""
+        return self.project_url
+
+    def get_sweep_url(self) -> str | None:
+        """The same as `sweep_url`."""
+        return self.sweep_url
 
     def project_name(self) -> str:
         """The same as `project`."""

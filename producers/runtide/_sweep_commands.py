@@ -18,17 +18,24 @@ _HELP = {
 def sweep(argv: list[str]) -> int:
     """Begin a sweep, or pause, resume, stop or cancel one."""
     parser = argparse.ArgumentParser(prog="runtide sweep", description="Begin a sweep; prints its id.")
-    parser.add_argument("what", metavar="FILE|ID", help="the sweep's YAML file; with an option the id of a sweep")
-    parser.add_argument("--entity", help="(default: the file's, else RUNTIDE_ENTITY, else default)")
-    parser.add_argument("--project", help="(default: the file's, else RUNTIDE_PROJECT, else uncategorized)")
+    parser.add_argument("what", metavar="FILE|ID", help="the sweep's YAML file; to pause, resume … the id of a sweep")
+    parser.add_argument("-e", "--entity", help="(default: the file's, else RUNTIDE_ENTITY, else default)")
+    parser.add_argument("-p", "--project", help="(default: the file's, else RUNTIDE_PROJECT, else uncategorized)")
+    parser.add_argument("--name", help="display name (default: the file's)")
+    parser.add_argument("--program", help="script to start (default: the file's)")
+    parser.add_argument(
+        "-R", "--prior_run", action="append", help="an earlier run that the method is told of; may be given again"
+    )
     acts = parser.add_mutually_exclusive_group()
     for name, text in _HELP.items():
         acts.add_argument(f"--{name}", action="store_const", const=name, dest="act", help=text)
     args = parser.parse_args(argv)
-    from runtide._sweeps import _public
+    from runtide._sweeps import _config, _public
 
     if args.act is None:
-        print(_public.sweep(args.what, args.entity, args.project), flush=True)
+        given = {name: value for name in ("name", "program") if (value := getattr(args, name))}
+        sweep = _public.sweep(lambda: _config.load(args.what) | given, args.entity, args.project, args.prior_run)
+        print(sweep, flush=True)
         return 0
     opened, settings = _public.open_sweep(args.what, args.entity, args.project)
     opened.set_state(_ACTS[args.act], f"runtide sweep --{args.act}")
@@ -41,9 +48,11 @@ def agent(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="runtide agent", description="Run trials of a sweep with its command.")
     parser.add_argument("id", help="id of the sweep, or entity/project/id")
     parser.add_argument("--count", type=int, help="trials to run (default: all)")
-    parser.add_argument("--entity", help="(default: RUNTIDE_ENTITY, else default)")
-    parser.add_argument("--project", help="(default: RUNTIDE_PROJECT, else the one on this machine that has the sweep)")
-    parser.add_argument("--forward-signals", action="store_true", help="give SIGTERM and SIGINT on to the command")
+    parser.add_argument("-e", "--entity", help="(default: RUNTIDE_ENTITY, else default)")
+    parser.add_argument(
+        "-p", "--project", help="(default: RUNTIDE_PROJECT, else the one on this machine that has the sweep)"
+    )
+    parser.add_argument("-f", "--forward-signals", action="store_true", help="give SIGTERM, SIGINT on to the command")
     args = parser.parse_args(argv)
     from runtide._sweeps import _public
 

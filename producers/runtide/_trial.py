@@ -7,8 +7,9 @@ leaves a file, which the environment names: processes that the training starts f
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,10 @@ from runtide._run import Run
 from runtide._settings import Settings
 
 _INTERVAL = 0.5
+# What an agent sets in the environment of a trial, with W&B's prefix and ours.
+NAMES = ("SWEEP_ID", "RUN_ID", "SWEEP_PARAM_PATH")
+# What an agent learns of a run that has ended.
+LAST = ("objectives", "exit_code", "preempted", "namesakes")
 
 
 class TrialStopped(SystemExit):
@@ -82,6 +87,8 @@ class Watch:
         history: Values of the objective, in the order of log(), when they are of interest.
         objectives: The objectives, when the run has ended.
         exit_code: The run's, when it has ended.
+        preempted: Its machine was about to be taken away: the run's end is no failure of it.
+        namesakes: What it logged that is called like an objective that it did not log, but for what comes before.
         stopping: Why the training has to end; empty when it has not.
         news: Set when something has changed.
     """
@@ -90,6 +97,8 @@ class Watch:
     history: list[Any] = field(default_factory=list)
     objectives: dict[str, float] = field(default_factory=dict)
     exit_code: int | None = None
+    preempted: bool = False
+    namesakes: list[str] = field(default_factory=list)
     stopping: str = ""
     news: threading.Event = field(default_factory=threading.Event)
 
@@ -103,8 +112,17 @@ class Watch:
 watches: dict[str, Watch] = {}
 
 
-def find_trial(path: str) -> Trial | None:
-    """The trial that a file describes; None, with a word about it, when it cannot be read."""
+def find_trial(environ: MutableMapping[str, str]) -> Trial | None:
+    """The trial that the agent left to this process; None when there is none, or, with a word, it cannot be read.
+
+    A script that takes W&B's variables out of its environment, as one does that trains the folds of a trial as runs of
+    their own, has left the trial: ours are taken out with them.
+    """
+    if f"WANDB_{NAMES[0]}" not in environ:
+        for name in ("RUNTIDE_SWEEP_TRIAL", *(f"RUNTIDE_{name}" for name in NAMES)):
+            environ.pop(name, None)
+        return None
+    path = environ["RUNTIDE_SWEEP_TRIAL"]
     try:
         found = json.loads(Path(path).read_text("utf-8"))
         return Trial(**found | {"metrics": tuple(found["metrics"])})
@@ -146,7 +164,8 @@ class TrialRun(Run):
         super().log(data, step, commit, sync)
         watch = self._watch
         if watch.trial.history and (value := data.get(watch.trial.metrics[0]["name"])) is not None:
-            watch.history.append(value)
+            # A tensor of torch as it is now, without what it was computed from; a device is waited for by who reads it.
+            watch.history.append(value.detach().clone() if hasattr(value, "detach") else value)
             watch.news.set()
         if watch.stopping:
             raise TrialStopped(0)
@@ -159,7 +178,9 @@ class TrialRun(Run):
             watch = self._watch
             found = {metric["name"]: _objective(self, metric) for metric in self._trial.metrics}
             watch.objectives = {name: value for name, value in found.items() if value is not None}
-            watch.exit_code = int(exit_code or 0)
+            missing = {_last_part(name) for name in found if name not in watch.objectives}
+            watch.namesakes = [key for key in self.summary if _last_part(key) in missing - {key}]
+            watch.exit_code, watch.preempted = int(exit_code or 0), self._preempting
             watch.news.set()
             if self._reporter:
                 self._reporter.end()
@@ -197,7 +218,7 @@ class _Reporter:
         self._ended.set()
         self._thread.join(_INTERVAL * 10)
         values = self._watch.values()
-        last = {"objectives": self._watch.objectives, "exit_code": self._watch.exit_code}
+        last = {name: getattr(self._watch, name) for name in LAST}
         self._write([*({"value": value} for value in values[self._told :]), last])
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
@@ -215,6 +236,10 @@ def _objective(run: Run, metric: Mapping[str, str]) -> float | None:
         wanted = (metric["summary"], "best", extreme, "last", "mean", "first")
         found = next((found[kind] for kind in wanted if kind in found), None)
     return _number(found)
+
+
+def _last_part(name: str) -> str:
+    return re.split("[/.]", name)[-1]
 
 
 def _number(value: Any) -> float | None:

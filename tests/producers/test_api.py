@@ -21,8 +21,8 @@ ODD = object()
 PUBLIC = [
     "AlertLevel", "Api", "CommError", "ConfigError", "Error", "NotFoundError", "QueryError", "Run", "Settings",
     "SettingsError", "UnavailableError", "UsageError", "agent", "alert", "config", "define_metric", "errors", "finish",
-    "init", "install_as_wandb", "log", "login", "mark_preempting", "phase", "require", "run", "setup", "sql", "summary",
-    "sweep", "teardown", "termerror", "termlog", "termwarn", "util",
+    "init", "install_as_wandb", "join", "log", "login", "mark_preempting", "phase", "require", "run", "setup", "sql",
+    "summary", "sweep", "teardown", "termerror", "termlog", "termwarn", "util",
 ]  # fmt: skip
 
 
@@ -91,7 +91,9 @@ def test_what_a_run_says_of_itself(home: Path, spooled: Any) -> None:
     assert (run.step, run.url, run.disabled, run.offline) == (0, None, False, False)
     assert Path(run.dir).is_dir()
     (home / "stack.json").write_text(json.dumps({"dashboard_url": "http://127.0.0.1:1/"}))
-    assert run.url == "http://127.0.0.1:1/run?r=team/proj/id1"
+    assert run.url == run.get_url() == "http://127.0.0.1:1/run?r=team/proj/id1"
+    assert run.project_url == run.get_project_url() == "http://127.0.0.1:1/?project=team/proj"
+    assert run.sweep_url is run.get_sweep_url() is None
     with pytest.raises(AttributeError):
         run.foo = 1  # type: ignore[attr-defined]
     run.flush()

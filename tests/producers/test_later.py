@@ -130,4 +130,6 @@ def test_what_needs_nothing() -> None:
     wandb.setup()
     assert len({wandb.util.generate_id(20) for _ in range(50)}) == 50
     assert len(wandb.util.generate_id()) == 8
+    assert wandb.util.make_artifact_name_safe("a b/ü-1_2.pt") == "a_b__-1_2.pt"
+    assert wandb.util.make_artifact_name_safe("a" * 99 + "b" * 99) == "a" * 63 + ".." + "b" * 63
     assert issubclass(wandb.QueryError, wandb.errors.CommError)

@@ -245,6 +245,9 @@ METRIC = {"name": "loss", "goal": "minimize"}
         ({"method": "random", "parameters": X, "metric": METRIC,
           "early_terminate": {"type": "percentile", "percentile": 200}}, "Optuna does not take it"),
         ({"method": "random", "parameters": {"x": {"value": {1, 2}}}}, "texts, numbers"),
+        ({"job": "a/b/c:latest", "scheduler": {"job": "d"}, "run_cap": 5}, "no W&B Launch here; give program"),
+        ({"method": "random", "parameters": X, "command": ["run", "--y=${y}"]}, "${y} is not known"),
+        ({"method": "random", "parameters": X, "command": ["run", "${envvar}"]}, "${envvar} is not known"),
     ],
 )  # fmt: skip
 def test_a_bad_config_says_what_is_wrong(config: Any, said: str) -> None:

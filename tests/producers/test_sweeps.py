@@ -19,6 +19,7 @@ import runtide as wandb
 from runtide._sweeps import _study
 from runtide._sweeps._macros import command
 from runtide._sweeps._public import open_sweep
+from runtide._trial import watches
 
 DEADLINE = 60.0
 LOSS = {"name": "loss", "goal": "minimize"}
@@ -152,6 +153,83 @@ def test_an_agent_whose_runs_all_fail_gives_up(
     again = begin()
     wandb.agent(again, train, count=9, max_consecutive_failed_runs=2)
     assert len(trials(again)) == 2
+
+
+def test_a_trial_knows_the_page_of_its_sweep(home: Path) -> None:
+    """Where a dashboard runs."""
+    pages: list[str | None] = []
+
+    def train() -> None:
+        with wandb.init() as run:
+            pages.append(run.sweep_url)
+
+    sweep = begin()
+    (home / "stack.json").write_text(json.dumps({"dashboard_url": "http://127.0.0.1:1/"}))
+    wandb.agent(sweep, train, count=1)
+    assert pages == [f"http://127.0.0.1:1/sweep?s=default/p/{sweep}"]
+
+
+def test_runs_that_diverge_are_no_reason_to_give_up() -> None:
+    """The training is whole: only its metric cannot be used."""
+
+    def train() -> None:
+        with wandb.init() as run:
+            run.log({"loss": math.nan})
+
+    sweep = begin(metric=LOSS)
+    wandb.agent(sweep, train, count=6, max_consecutive_failed_runs=2)
+    assert outcomes(sweep) == [("failed", "metric 'loss' is nan")] * 6
+
+
+def test_a_preempted_function_is_begun_again() -> None:
+    """What it raised is no failure then; without the word it is one."""
+    tries: list[str] = []
+
+    def train() -> None:
+        with wandb.init() as run:
+            tries.append(run.id)
+            run.log({"loss": 1.0})
+            if len(tries) < 3:
+                if len(tries) == 1:
+                    run.mark_preempting()
+                raise SystemExit(143)
+
+    sweep = begin(metric=LOSS)
+    wandb.agent(sweep, train, count=3)
+    assert tries[0] == tries[1] != tries[2]
+    assert outcomes(sweep) == [("failed", "it left with 143"), ("finished", "")]
+
+
+def test_a_tensor_is_compared_as_it_was_when_it_was_logged() -> None:
+    """Training goes on with it, in place, before anybody looks."""
+
+    class Tensor:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def detach(self) -> "Tensor":
+            return self
+
+        def clone(self) -> "Tensor":
+            return Tensor(self.value)
+
+        def __float__(self) -> float:
+            return self.value
+
+        def item(self) -> float:
+            return self.value
+
+    def train() -> None:
+        with wandb.init() as run:
+            total = Tensor(1.0)
+            run.log({"loss": total})
+            total.value = 2.0
+            values.extend(watches[run.id].values())
+
+    values: list[float] = []
+    sweep = begin(metric=LOSS, early_terminate={"type": "threshold", "upper": 5})
+    wandb.agent(sweep, train, count=1)
+    assert values == [1.0]
 
 
 def test_a_failed_trial_is_tried_again_when_asked_for(spooled: Any) -> None:
@@ -435,6 +513,7 @@ CONFIG = {"lr": 0.1, "deep": {"n": 2}, "on": True, "off": False, "list": [1, 2]}
         (["${args_append_hydra}"], ["+lr=0.1", "+deep.n=2", "+on=True", "+off=False", "+list=[1, 2]"]),
         (["${args_override_hydra}"], ["++lr=0.1", "++deep.n=2", "++on=True", "++off=False", "++list=[1, 2]"]),
         (["${args_json}"], [json.dumps(CONFIG)]),
+        (["--half=${lr}", "${deep.n}", "${list}-x"], ["--half=0.1", "2", "[1, 2]-x"]),
         (["--x=${envvar:SOME_NAME}", "${envvar:NO_SUCH}"], ["--x=v", ""]),
         (["sh", "-c", "run ${args_no_hyphens}"], ["sh", "-c", "run lr=0.1 deep.n=2 on=True off=False list=[1, 2]"]),
     ],
@@ -445,9 +524,8 @@ def test_macros(template: list[str], expected: list[str], tmp_path: Path, monkey
     assert command(template, "t.py", CONFIG, tmp_path / "f") == expected
     assert command(["${args_json_file}"], "", CONFIG, tmp_path / "f") == [str(tmp_path / "f")]
     assert json.loads((tmp_path / "f").read_text()) == CONFIG
-    for wrong in ("${nonsense}", "${program}", "${envvar}"):
-        with pytest.raises(runtide.UsageError):
-            command([wrong], "", CONFIG, tmp_path / "f")
+    with pytest.raises(runtide.UsageError):
+        command(["${program}"], "", CONFIG, tmp_path / "f")
 
 
 TRAIN = """

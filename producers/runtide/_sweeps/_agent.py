@@ -14,7 +14,7 @@ from typing import TypeVar
 from runtide._errors import Error
 from runtide._report import say, warn
 from runtide._sweeps._study import Outcome, Sweep, Task
-from runtide._trial import Trial, Watch, watches
+from runtide._trial import NAMES, Trial, Watch, watches
 
 T = TypeVar("T")
 _POLL = 1.0
@@ -157,6 +157,10 @@ class Agent:
         accepted = False
         try:
             outcome = self._execute(_environment(trial, path, parameters), watch, task)
+            if outcome.state == "lost":
+                say(f"run {task.run} is left to the next agent: {outcome.why}")
+                self._sweep.give_up(task, outcome.why)
+                return None
             accepted = watch.stopping != "lost" and self._patiently(lambda: self._sweep.tell(task, outcome))
         except BaseException:  # Ctrl-C: somebody else, or the next agent, goes on with the run
             self._sweep.give_up(task)
@@ -175,7 +179,7 @@ class Agent:
     def _count(self, outcome: Outcome | None) -> None:
         if outcome is None:
             return
-        if outcome.state == "failed":
+        if outcome.broken:
             self._failed += 1
             self._in_a_row += 1
         else:
@@ -209,20 +213,23 @@ def outcome_of(sweep: Sweep, watch: Watch, failure: str = "") -> Outcome:
     if watch.stopping in ("early", "cancelled"):
         words = {"early": "early_terminate ended it", "cancelled": "the sweep was cancelled"}
         return Outcome("stopped", objectives, words[watch.stopping])
-    if why := failure or _failed(sweep, watch):
-        return Outcome("failed", objectives, why, _imputed(sweep, watch))
+    if not failure and watch.exit_code is None and sweep.definition.metrics:
+        failure = "no run was begun and finished: call init() in the training"
+    if not failure and watch.exit_code:
+        failure = f"the run ended with exit code {watch.exit_code}"
+    if failure and watch.preempted:
+        return Outcome("lost", objectives, f"it was preempted ({failure})")
+    if why := failure or _unscored(sweep, watch):
+        return Outcome("failed", objectives, why, _imputed(sweep, watch), broken=bool(failure))
     return Outcome("finished", objectives)
 
 
-def _failed(sweep: Sweep, watch: Watch) -> str:
-    """Why a run that ended by itself failed all the same; empty when it did not."""
-    if watch.exit_code is None and sweep.definition.metrics:
-        return "no run was begun and finished: call init() in the training"
-    if watch.exit_code:
-        return f"the run ended with exit code {watch.exit_code}"
+def _unscored(sweep: Sweep, watch: Watch) -> str:
+    """Why the metric of a run cannot be used; empty when it can."""
     for metric in sweep.definition.metrics:
         if metric.name not in watch.objectives:
-            return f"metric {metric.name!r} was never logged"
+            meant = f"; metric.name could be {' or '.join(map(repr, watch.namesakes))}" if watch.namesakes else ""
+            return f"metric {metric.name!r} was never logged{meant}"
         if not math.isfinite(watch.objectives[metric.name]):
             return f"metric {metric.name!r} is {watch.objectives[metric.name]}"
     return ""
@@ -249,7 +256,7 @@ def _trial(sweep: Sweep, task: Task) -> Trial:
 
 def _environment(trial: Trial, path: Path, parameters: Path) -> dict[str, str]:
     """What the training finds: our file, and what W&B's agent sets."""
-    common = {"SWEEP_ID": trial.sweep, "RUN_ID": trial.run, "SWEEP_PARAM_PATH": str(parameters)}
+    common = dict(zip(NAMES, (trial.sweep, trial.run, str(parameters)), strict=True))
     common |= {"ENTITY": trial.entity, "PROJECT": trial.project}
     both = {f"{prefix}_{name}": value for name, value in common.items() for prefix in ("WANDB", "RUNTIDE")}
     return {"RUNTIDE_SWEEP_TRIAL": str(path), **both}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from runtide._errors import UsageError
 from runtide._report import warn
+from runtide._sweeps._macros import check as check_macros
 from runtide._sweeps._space import Space
 from runtide._sweeps._space import parse as parse_space
 
@@ -19,6 +21,7 @@ PRUNERS = ("median", "percentile", "successive_halving", "threshold", "patient",
 SUMMARIES = ("last", "best", "min", "max", "mean")
 IMPUTED = ("worst", "best", "latest")
 _GOALS = ("minimize", "maximize")
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 _KEYS = frozenset((
     "method", "parameters", "constraints", "metric", "metrics", "early_terminate", "program", "command", "name",
     "description", "entity", "project", "run_cap", "retries",
@@ -103,8 +106,11 @@ def load(path: str) -> dict[str, Any]:
     """
     import yaml
 
+    loader = type("Loader", (yaml.SafeLoader,), {})
+    # PyYAML takes 1e-5 for a text; to YAML 1.2 it is a number.
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))  # type: ignore[attr-defined]
     try:
-        found = yaml.safe_load(Path(path).read_text("utf-8"))
+        found = yaml.load(Path(path).read_text("utf-8"), loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"the sweep's file {path!r} cannot be read: {error}") from None
     if not isinstance(found, dict):
@@ -126,6 +132,11 @@ def parse(given: Any) -> Definition:
         raise UsageError(f"a sweep takes a dictionary or the path of a YAML file, not {type(given).__name__}")
     if unknown := sorted(set(map(str, given)) - _KEYS - _IGNORED):
         raise UsageError(f"{unknown[0]} is not known in the config of a sweep: give some of {', '.join(sorted(_KEYS))}")
+    jobs = sorted(set(given) & {"job", "image_uri"})
+    if jobs and not (given.get("program") or given.get("command")):
+        raise UsageError(
+            f"{jobs[0]}: there is no W&B Launch here; give program, the script that `runtide agent` starts, or command"
+        )
     if ignored := sorted(set(map(str, given)) & _IGNORED):
         warn("sweep", f"{', '.join(ignored)} in the config of a sweep make no difference here")
     method = given.get("method")
@@ -148,7 +159,7 @@ def parse(given: Any) -> Definition:
         run_cap=_count(given, "run_cap", 1),
         retries=_count(given, "retries", 0) or 0,
         program=_text(given, "program"),
-        command=_command(given.get("command")),
+        command=_command(given.get("command"), [one.name for one in space.parameters]),
         name=_text(given, "name"),
         description=_text(given, "description"),
     )
@@ -241,12 +252,14 @@ def _text(given: Mapping[str, Any], key: str) -> str:
     return value or ""
 
 
-def _command(given: Any) -> tuple[str, ...]:
+def _command(given: Any, parameters: list[str]) -> tuple[str, ...]:
     if given is None:
         return tuple(DEFAULT_COMMAND)
     if isinstance(given, str) or not isinstance(given, list | tuple) or not given:
         raise UsageError(f"command={given!r}: give a list of texts, such as {DEFAULT_COMMAND}")
-    return tuple(str(part) for part in given)
+    command = tuple(str(part) for part in given)
+    check_macros(command, parameters)
+    return command
 
 
 def _is_number(value: Any) -> bool:

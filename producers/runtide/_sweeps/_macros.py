@@ -12,7 +12,9 @@ from typing import Any
 
 from runtide._errors import UsageError
 
-_MACRO = re.compile(r"\$\{([a-zA-Z_]+)(?::([^}]*))?\}")
+_MACRO = re.compile(r"\$\{([a-zA-Z_][\w.-]*)(?::([^}]*))?\}")
+
+_TEXTS = ("env", "interpreter", "program", "args_json", "args_json_file")
 
 
 def command(template: Sequence[str], program: str, config: Mapping[str, Any], file: Path) -> list[str]:
@@ -25,7 +27,7 @@ def command(template: Sequence[str], program: str, config: Mapping[str, Any], fi
         file: Where `${args_json_file}` writes them.
 
     Raises:
-        UsageError: A macro is not known, or `${program}` is needed and was not given.
+        UsageError: `${program}` is needed and was not given.
     """
     found: list[str] = []
     for part in template:
@@ -39,31 +41,42 @@ def command(template: Sequence[str], program: str, config: Mapping[str, Any], fi
     return found
 
 
+def check(template: Sequence[str], parameters: Sequence[str]) -> None:
+    """Look whether every macro of a command can be filled in.
+
+    Raises:
+        UsageError: One cannot.
+    """
+    known = (*_TEXTS, *_LISTS, *parameters)
+    for match in _MACRO.finditer("\n".join(template)):
+        name, more = match[1], match[2]
+        if not (more if name == "envvar" else more is None and name in known):
+            raise UsageError(
+                f"command: {match[0]} is not known; give ${{envvar:NAME}}, {', '.join(f'${{{one}}}' for one in known)}"
+            )
+
+
 def _text(match: re.Match[str], program: str, config: Mapping[str, Any], file: Path) -> str:
-    name, more = match[1], match[2]
-    if name == "envvar" and more:
-        return os.environ.get(more, "")
-    if more is None:
-        match name:
-            case "interpreter":
-                return sys.executable
-            case "program":
-                if not program:
-                    raise UsageError("program: the command has ${program}, and the sweep's config has no program")
-                return program
-            case "args_json":
-                return json.dumps(config)
-            case "args_json_file":
-                file.write_text(json.dumps(config), "utf-8")
-                return str(file)
-            case "env":
-                return "/usr/bin/env"
-        if name in _LISTS:
+    match match[1]:
+        case "envvar":
+            return os.environ.get(match[2], "")
+        case "interpreter":
+            return sys.executable
+        case "program":
+            if not program:
+                raise UsageError("program: the command has ${program}, and the sweep's config has no program")
+            return program
+        case "args_json":
+            return json.dumps(config)
+        case "args_json_file":
+            file.write_text(json.dumps(config), "utf-8")
+            return str(file)
+        case "env":
+            return "/usr/bin/env"
+        case name if name in _LISTS:
             return " ".join(_LISTS[name](config))
-    raise UsageError(
-        f"command: {match[0]} is not known; give ${{env}}, ${{interpreter}}, ${{program}}, ${{args_json}}, "
-        f"${{args_json_file}}, ${{envvar:NAME}}, {', '.join(f'${{{macro}}}' for macro in _LISTS)}"
-    )
+        case name:  # of a parameter, which a condition may have left out
+            return _value(_flat(config).get(name, ""))
 
 
 def _flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from runtide._report import say
 from runtide._sweeps._agent import Keeper, outcome_of
 from runtide._sweeps._macros import command
 from runtide._sweeps._study import Outcome, Sweep, Task
-from runtide._trial import Watch
+from runtide._trial import LAST, Watch
 
 _TERM_TIMEOUT = 10.0
 _LOOK = 0.2
@@ -96,7 +96,8 @@ def _read(report: Path, watch: Watch) -> None:
         watch.news.set()
     for entry in found:
         if "objectives" in entry:
-            watch.objectives, watch.exit_code = entry["objectives"], entry["exit_code"]
+            for name in LAST:
+                setattr(watch, name, entry[name])
 
 
 def _failure(code: int) -> str:

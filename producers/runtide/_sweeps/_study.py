@@ -56,16 +56,18 @@ class Outcome:
     """How a try ended.
 
     Args:
-        state: finished, stopped (early) or failed.
+        state: finished, stopped (early), failed, or lost: it is to be begun again.
         objectives: By metric, as far as known.
         why: In words, unless it finished.
         imputed: What it is taken to have come to when it failed; None for the worst of all.
+        broken: The training itself failed, and not only its metric.
     """
 
     state: str
     objectives: Mapping[str, float]
     why: str = ""
     imputed: float | None = None
+    broken: bool = False
 
 
 class Sweep:
@@ -159,15 +161,14 @@ class Sweep:
             **{"try": attempt},
         )  # fmt: skip
 
-    def give_up(self, task: Task) -> None:
+    def give_up(self, task: Task, why: str = "its agent was interrupted") -> None:
         """Let somebody else go on with a try that is not at fault."""
         try:
             self._storage.set_trial_state_values(task.trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:
             return
         self.recorder.trial(
-            task.run, "lost", "lost", task.values, number=task.number, why="its agent was interrupted",
-            **{"try": task.attempt},
+            task.run, "lost", "lost", task.values, number=task.number, why=why, **{"try": task.attempt},
         )  # fmt: skip
 
     def renew(self, task: Task) -> bool:
