@@ -33,6 +33,9 @@ _MODULES = {
     "wandb.apis.public": "",
     "wandb.data_types": "",
     "wandb.errors": "errors",
+    "wandb.integration": "",
+    "wandb.integration.keras": "integrations.keras",
+    "wandb.keras": "integrations.keras",
     "wandb.plot": "plot",
     "wandb.sdk": "",
     "wandb.sdk.artifacts": "",
@@ -87,6 +90,8 @@ class _Module(ModuleType):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         package = import_module("runtide")
         source = _MODULES[self.__name__]
+        if source.startswith("integrations."):  # needs its framework
+            return getattr(import_module(f"runtide.{source}"), name)
         return getattr(getattr(package, source) if source else package, name)
 
 

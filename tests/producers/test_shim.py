@@ -11,7 +11,7 @@ STUB = Path(runtide.__file__).parent / "_wandb"
 USE = """
 import importlib.metadata, importlib.util
 assert importlib.util.find_spec("wandb") is not None
-assert importlib.util.find_spec("wandb.keras") is None
+assert importlib.util.find_spec("wandb.fastai") is None
 assert importlib.metadata.version("wandb") >= "0.31"
 assert importlib.metadata.metadata("wandb")["Name"] == "wandb"
 assert "wandb" in importlib.metadata.packages_distributions()
