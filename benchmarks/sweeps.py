@@ -36,6 +36,8 @@ from runtide._sweeps._study import Outcome, Sweep
 Search = Callable[[Task, int, int], float]
 # What each draws at random before it begins to search: Optuna's default, and what W&B's engine does.
 _TPE_FIRST, _ENGINE_FIRST = 10, 2
+# 15,625 points.
+_GRID = {name: {"values": [0.0, 0.25, 0.5, 0.75, 1.0]} for name in unit(6)}
 
 
 def begin(method: str, parameters: Mapping[str, Any], seed: int | None = None) -> Sweep:
@@ -127,10 +129,11 @@ def regret(tasks: list[str], seeds: int, trials: int, ways: Mapping[str, Search]
 
 def cost(size: int) -> None:
     print(f"\nms to ask and tell at {size} trials of 6 parameters: median (largest) of 30, median of the processor's")
-    for method in ("random", "bayes", "tpe", "cmaes", "nsgaii", "qmc"):
-        sweep = begin(method, unit(6))
+    for method in ("random", "grid", "bayes", "tpe", "cmaes", "nsgaii", "qmc"):
+        sweep = begin(method, _GRID if method == "grid" else unit(6))
         for _ in range(size):
-            point = sweep._choice.draw(sweep._survey(), False)
+            survey = sweep._survey()
+            point = sweep._choice.left(survey) if method == "grid" else sweep._choice.draw(survey, False)
             assert point is not None
             trial_id, _ = sweep._begin_at(point)
             value = TASKS[1].function(point.values)

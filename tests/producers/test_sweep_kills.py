@@ -81,17 +81,20 @@ def states(sweep: str) -> Counter[str]:
 
 
 @pytest.mark.timeout(400)
-def test_every_trial_is_finished_once_though_agents_are_killed(crew: Callable[..., Crew]) -> None:
-    """Eight agents; one is killed at a random moment, and another takes its place, until a quarter of them fell."""
+@pytest.mark.parametrize(("method", "agents", "trials"), [("random", 8, TRIALS), ("bayes", 3, 40)])
+def test_every_trial_is_finished_once_though_agents_are_killed(
+    method: str, agents: int, trials: int, crew: Callable[..., Crew]
+) -> None:
+    """Of several agents one is killed at a random moment, and another takes its place, a quarter as often as trials."""
     gathered = crew({
-        "method": "random", "metric": {"name": "loss"}, "run_cap": TRIALS,
+        "method": method, "metric": {"name": "loss"}, "run_cap": trials,
         "parameters": {"x": {"min": 0.0, "max": 1.0}},
     })  # fmt: skip
-    for _ in range(8):
+    for _ in range(agents):
         gathered.hire(RUNTIDE_SWEEP_LEASE="3")
     chance = random.Random(1)
-    for fallen in range(1, TRIALS // 4):
-        gathered.wait(lambda fallen=fallen: len(gathered.notes("begin")) >= min(3 * fallen, TRIALS))
+    for fallen in range(1, trials // 4):
+        gathered.wait(lambda fallen=fallen: len(gathered.notes("begin")) >= min(3 * fallen, trials))
         living = [agent for agent in gathered.agents if agent.poll() is None]
         if not living:
             break
@@ -99,9 +102,9 @@ def test_every_trial_is_finished_once_though_agents_are_killed(crew: Callable[..
         gathered.hire(RUNTIDE_SWEEP_LEASE="3")
     gathered.wait(lambda: all(agent.poll() is not None for agent in gathered.agents), 300)
     gathered.leave()
-    assert states(gathered.sweep) == {"COMPLETE": TRIALS}
+    assert states(gathered.sweep) == {"COMPLETE": trials}
     ended = Counter(run for _, run, *_ in gathered.notes("end"))
-    assert len(ended) == TRIALS
+    assert len(ended) == trials
     begun = {run: {line[3] for line in gathered.notes("begin") if line[1] == run} for run in ended}
     assert all(len(points) == 1 for points in begun.values()), "a trial that is begun again has its parameters"
     opened, _ = open_sweep(gathered.sweep)
