@@ -178,8 +178,8 @@ class TrialRun(Run):
             watch = self._watch
             found = {metric["name"]: _objective(self, metric) for metric in self._trial.metrics}
             watch.objectives = {name: value for name, value in found.items() if value is not None}
-            missing = {_last_part(name) for name in found if name not in watch.objectives}
-            watch.namesakes = [key for key in self.summary if _last_part(key) in missing - {key}]
+            if missing := {_last_part(name) for name in found if name not in watch.objectives}:
+                watch.namesakes = [key for key in self.summary if key not in found and _last_part(key) in missing]
             watch.exit_code, watch.preempted = int(exit_code or 0), self._preempting
             watch.news.set()
             if self._reporter:

@@ -159,7 +159,7 @@ class Agent:
             outcome = self._execute(_environment(trial, path, parameters), watch, task)
             if outcome.state == "lost":
                 say(f"run {task.run} is left to the next agent: {outcome.why}")
-                self._sweep.give_up(task, outcome.why)
+                self._patiently(lambda: self._sweep.give_up(task, outcome.why))
                 return None
             accepted = watch.stopping != "lost" and self._patiently(lambda: self._sweep.tell(task, outcome))
         except BaseException:  # Ctrl-C: somebody else, or the next agent, goes on with the run

@@ -13,7 +13,6 @@ from typing import Any
 from runtide._errors import UsageError
 
 _MACRO = re.compile(r"\$\{([a-zA-Z_][\w.-]*)(?::([^}]*))?\}")
-
 _TEXTS = ("env", "interpreter", "program", "args_json", "args_json_file")
 
 

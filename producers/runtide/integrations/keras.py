@@ -74,7 +74,9 @@ class WandbCallback(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._monitor = monitor
-        self._sign = 1 if mode == "max" or (mode == "auto" and ("acc" in monitor or monitor.startswith("f"))) else -1
+        self._sign = (
+            1 if mode == "max" or (mode == "auto" and ("acc" in monitor or monitor.startswith("fmeasure"))) else -1
+        )
         self._every = log_batch_frequency
         self._prefix = log_best_prefix
         self._best = -float("inf")
