@@ -256,6 +256,8 @@ def test_options_of_the_commands(tmp_path: Path) -> None:
     assert (opened.definition.name, opened.definition.program) == ("shown", "other.py")
     ended(cli(tmp_path, "agent", "-p", "demo", "-e", "team", "-f", "--count", "1", sweep))
     assert [values for *_, values in told(sweep, "team/demo")] == [[3.0]]
+    asked = cli(tmp_path, "sweep", "-R", "one", "-R", "two", "sweep.yaml")
+    assert "no stack is running" in asked.communicate(timeout=DEADLINE)[1], "the store is asked for earlier runs"
 
 
 SWITCHES = """
