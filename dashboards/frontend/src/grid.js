@@ -403,7 +403,8 @@ export class Grid {
 
   /** Says on the root whether there is anything to wait for. */
   state() {
-    const busy = !this.layout.placed || this.#asking || this.#frame || this.nearPanels().some(({loading}) => loading);
+    const waits = ({loading, answered, error}) => loading || !(answered || error);
+    const busy = !this.layout.placed || this.#asking || this.#frame || this.nearPanels().some(waits);
     this.root.dataset.state = busy ? "loading" : "idle";
     if (!this.outage.over) return;
     const every = this.data.poll ?? 2;
