@@ -2,14 +2,15 @@
 
     python benchmarks/sampler.py [--library PATH] [--seconds N] [--rounds N]
 
-First the sampler's own processor time and tick, at one and ten samples a second, with seven more ranks that hardly
-compute, and with all GPUs that the driver shows:
+First the sampler's own processor time and tick, at one and ten samples a second, with one rank and with seven more that
+hardly compute, and with all GPUs that the driver shows:
 `--library` (or RUNTIDE_NVML_LIBRARY) names another one in its place, such as the tests' stand-in with eight GPUs
 (tests/producers/gpu/fake_nvml.c). Then a fixed piece of training without a sampler, with one and with ten samples a
 second, in turn; the difference to the one without in the same round is printed with its 95 % interval.
 """
 
 import argparse
+import itertools
 import math
 import os
 import statistics
@@ -53,7 +54,6 @@ while not done.wait(0.05):
     run.log({"loss": 0.5})
 runtide.finish()
 """
-RANKS = 8
 # Seconds in which all ranks have started.
 _START = 15
 
@@ -103,13 +103,13 @@ class Node:
         return found
 
 
-def processor(folder: Path, interval: float, seconds: float, library: str) -> None:
+def processor(folder: Path, ranks: int, interval: float, seconds: float, library: str) -> None:
     """Processor time of the sampler over some seconds, when it has heard of all ranks."""
     node = Node(folder, interval, library)
     node.environ["RUNTIDE_RUN_ID"] = "ranks"
-    others = [node.rank(place) for place in range(1, RANKS)]
+    others = [node.rank(place) for place in range(1, ranks)]
     trainer = node.train(seconds=seconds + _START)
-    while trainer.poll() is None and not any(len(tick["ranks"]) == RANKS for tick in node.ticks("host_ticks")):
+    while trainer.poll() is None and not any(len(tick["ranks"]) == ranks for tick in node.ticks("host_ticks")):
         threading.Event().wait(0.1)
     sampler = node.sampler()
     if sampler is None:
@@ -128,7 +128,7 @@ def processor(folder: Path, interval: float, seconds: float, library: str) -> No
     count = len(gpus[-1]["gpus"]) if gpus else 0
     took = [tick["tick_us"] / 1000 for tick in every[2:]]
     print(
-        f"{1 / interval:4.0f} Hz, {count} GPUs: {used / passed:8.3%} of a core, {used / passed * 3600:.1f} s an hour, "
+        f"{1 / interval:4.0f} Hz, {count} GPUs, {ranks} ranks: {used / passed:8.3%} of a core, {used / passed * 3600:.1f} s an hour, "
         f"tick median {statistics.median(took):.2f} ms (p99 {sorted(took)[int(len(took) * 0.99)]:.2f}), "
         f"{len(every)} ticks, {sum(t['skipped'] for t in every)} skipped, {memory >> 20} MiB"
     )
@@ -166,8 +166,8 @@ def main() -> None:
     args = parser.parse_args()
     # Not where the system's variable says: the path of a socket has room for a hundred characters.
     with tempfile.TemporaryDirectory(prefix="rt", dir="/tmp") as root:
-        for interval in (1.0, 0.1):
-            processor(Path(root, f"every{interval:g}"), interval, args.seconds, args.library)
+        for ranks, interval in itertools.product((1, 8), (1.0, 0.1)):
+            processor(Path(root, f"{ranks}every{interval:g}"), ranks, interval, args.seconds, args.library)
         if args.rounds:
             slowdown(Path(root), args.rounds, args.work, args.library)
 

@@ -126,6 +126,7 @@ def panels(base: str, nodes: int, gpus: int, rounds: int) -> None:
     by_node = [subject("node", RUN, f"{node:03}") for node in range(nodes)]
     one_node = [subject("gpu", RUN, "007", f"GPU-7-{gpu}") for gpu in range(gpus)]
     for within in ("15m", "1h", "all"):
+        first: list[float] = []
         for title, ids, keys in (
             (f"a gauge by node, {nodes} lines", by_node, ("GPU/utilisation", "GPU/memory", "GPU/sm_active")),
             (f"a gauge with throttling by node, {nodes} lines", by_node, ("GPU/temperature", "GPU/power")),
@@ -135,8 +136,9 @@ def panels(base: str, nodes: int, gpus: int, rounds: int) -> None:
             ("a gauge by run", [subject("run", RUN)], ("GPU/utilisation", "GPU/memory")),
             (f"a gauge of {gpus} GPUs", one_node, ("GPU/utilisation", "GPU/memory")),
         ):
-            took = [ask(base, within, ids, key, {})[0] for key in keys for _ in range(rounds)]
-            row(f"{within}: {title}", took)
+            first += [ask(base, within, ids, key, {})[0] for key in keys]
+            row(f"{within}: {title}", [ask(base, within, ids, key, {})[0] for key in keys for _ in range(rounds)])
+        row(f"{within}: the first answer of each panel, from a store that has not read it", first)
         _, answer = ask(base, within, by_node, "GPU/utilisation", {})
         print(f"{within + ': bytes of a panel by node':74} {len(answer):8,}")
         have = held(answer)
