@@ -117,7 +117,7 @@ def scatter(
         (
             _x(across, place), sweep_scales.rounded(float(scores[place])),
             _name(trials[place], scores[place], across.axis, across.values[place]),
-            None if shade is None else sweep_scales.rounded(float(shade[place])),
+            *(() if shade is None else (sweep_scales.rounded(float(shade[place])),)),
         )
         for place in places
     ]  # fmt: skip
@@ -157,11 +157,12 @@ def _line(name: str, data: Sequence[Sequence[Any]], colour: str) -> dict[str, An
 
 
 def _dots(name: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    """A series of dots; of a row x, y, the name, and perhaps more that colours it."""
-    data = [{"value": [row[0], row[1], *row[3:]], "name": row[2]} for row in rows]
+    """A series of dots; of a row x, y, the name, and perhaps what colours it."""
     size = _SIZE if len(rows) <= 500 else 4
     return {
-        "id": name, "type": "scatter", "data": data, "symbolSize": size, "selectedMode": "single", "clip": True,
+        # Rows, as an object for each dot takes ECharts and Streamlit twice as long.
+        "id": name, "type": "scatter", "data": [list(row) for row in rows], "encode": {"x": 0, "y": 1, "itemName": 2},
+        "symbolSize": size, "selectedMode": "single", "clip": True,
         "select": {"itemStyle": {"borderWidth": 0}}, "emphasis": {"itemStyle": {"opacity": 1, "color": MARK}},
     }  # fmt: skip
 
@@ -232,7 +233,7 @@ def _area(good: Range | None, axis: Axis) -> dict[str, Any] | None:
 
 
 def _shades(colour: Across, places: Sequence[int]) -> dict[str, Any]:
-    common = {"dimension": 2, "seriesIndex": 0, "right": 0, "top": "middle"}
+    common = {"dimension": 3, "seriesIndex": 0, "right": 0, "top": "middle"}
     if colour.axis.kind == "category":
         pieces = [
             {"value": place, "label": texts.short(one, 14), "color": colours.PALETTE[place % _MOST_COLOURS]}

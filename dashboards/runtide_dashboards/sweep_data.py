@@ -16,11 +16,12 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from runtide_dashboards import importance, sweep_charts, sweep_scales, sweep_trials
+from runtide_dashboards import importance, sweep_charts, sweep_frames, sweep_scales, sweep_trials
 from runtide_dashboards.errors import StoreAway
 from runtide_dashboards.importance import Findings
 from runtide_dashboards.queries import sweeps
 from runtide_dashboards.queries.sweeps import More, Sweep
+from runtide_dashboards.sweep_frames import Cost
 from runtide_dashboards.sweep_trials import Axis, Floats, Objective, Trial
 from runtide_dashboards.sweep_views import SweepView
 
@@ -31,13 +32,15 @@ _KEPT, _KEPT_STUDIES, _KEPT_ANSWERS = 8, 64, 64
 _SETTLED = 120
 _FRESH = 30
 _RECENT = 2
+# The study of so many trials takes no longer than so many seconds.
+_FEW, _PATIENCE = 100, 0.2
 # One at a time: it keeps a core busy for seconds, and queries want one too.
 _workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runtide-importance")
 _lock = threading.Lock()
 _sweeps: OrderedDict[object, object] = OrderedDict()
 _loaded: OrderedDict[object, object] = OrderedDict()
 _judged: OrderedDict[object, object] = OrderedDict()
-_energy: OrderedDict[object, object] = OrderedDict()
+_costs: OrderedDict[object, object] = OrderedDict()
 _studies: OrderedDict[object, object] = OrderedDict()
 _findings: OrderedDict[object, Findings] = OrderedDict()
 
@@ -53,6 +56,7 @@ class Loaded:
         more: What else is said of each, by the path of its run.
         axes: Its parameters.
         columns: The values of each parameter by name: float64[n].
+        over: How many of the trials are over.
     """
 
     sweep: Sweep
@@ -61,6 +65,7 @@ class Loaded:
     more: dict[str, More]
     axes: list[Axis]
     columns: dict[str, Floats]
+    over: int
 
 
 _latest: OrderedDict[str, Loaded] = OrderedDict()
@@ -98,11 +103,14 @@ class Judged:
 
 def find(name: str) -> Sweep | None:
     """The sweep with this path or id, as it was two seconds ago at most: the parts of a page ask for it one by one."""
-    return once(_sweeps, _KEPT_ANSWERS, (name, _now()), lambda: sweeps.find_sweep(name))
+    # A path is asked for anew only after a decision: the answer takes the store longer than whether there was one.
+    since = _stamp(name) if "/" in name else int(time.monotonic() / _RECENT)
+    return once(_sweeps, _KEPT_ANSWERS, (name, since), lambda: sweeps.find_sweep(name))
 
 
-def _now() -> int:
-    return int(time.monotonic() / _RECENT)
+def _stamp(path: str) -> tuple[int, int]:
+    now = int(time.monotonic() / _RECENT)
+    return once(_sweeps, _KEPT_ANSWERS, ("stamp", path, now), lambda: sweeps.stamp(path))
 
 
 def load(sweep: Sweep) -> Loaded:
@@ -111,7 +119,7 @@ def load(sweep: Sweep) -> Loaded:
     Raises:
         StoreAway, QueryFailed: See `queries.store`.
     """
-    stamp = once(_sweeps, _KEPT_ANSWERS, ("stamp", sweep.path, _now()), lambda: sweeps.stamp(sweep.path))
+    stamp = _stamp(sweep.path)
     fresh = int(time.monotonic() / _FRESH) if time.time() - stamp[1] / 1e6 < _SETTLED else 0
     at = sweep.path, sweep.state, stamp, fresh
     found = once(_loaded, _KEPT, at, lambda: _load(sweep, at))
@@ -140,9 +148,9 @@ def current(name: str) -> Loaded | None:
         return before
 
 
-def energy(loaded: Loaded) -> dict[str, float]:
-    """The energy that the GPUs of each run took, kWh, by path of the run."""
-    return once(_energy, _KEPT, loaded.at, lambda: sweeps.energy(loaded.sweep.path))
+def cost(loaded: Loaded) -> Cost:
+    """What the runs of the sweep took."""
+    return once(_costs, _KEPT, loaded.at, lambda: sweep_frames.cost(loaded.trials, sweeps.energy(loaded.sweep.path)))
 
 
 def _load(sweep: Sweep, at: tuple[object, ...]) -> Loaded:
@@ -152,7 +160,7 @@ def _load(sweep: Sweep, at: tuple[object, ...]) -> Loaded:
     trials = [found[place] for place in (*over, *going)]
     axes = sweep_trials.axes(sweep.given, trials)
     columns = {axis.name: sweep_trials.column(trials, axis) for axis in axes}
-    return Loaded(sweep, at, trials, more, axes, columns)
+    return Loaded(sweep, at, trials, more, axes, columns, len(over))
 
 
 def judge(loaded: Loaded, view: SweepView) -> Judged:
@@ -183,8 +191,9 @@ def _judge(loaded: Loaded, view: SweepView, objective: Objective, at: tuple[obje
 def metrics(loaded: Loaded) -> list[str]:
     """What trials can be judged by: the objectives of the sweep, then what else its runs sum up as a number."""
     own = [one.name for one in loaded.sweep.objectives]
-    runs = [trial.run for trial in loaded.trials if trial.over]
-    keys = once(_loaded, _KEPT, (loaded.at, None), lambda: sweeps.find_keys(runs))
+    keys = once(
+        _loaded, _KEPT, (loaded.at, None), lambda: sweeps.find_keys([one.run for one in loaded.trials[: loaded.over]])
+    )
     return list(dict.fromkeys((*own, *keys)))
 
 
@@ -201,24 +210,36 @@ def study(loaded: Loaded, judged: Judged) -> Future[Findings]:
 
     While the sweep goes on, two percent more of them make no new study.
     """
-    over = sum(trial.over for trial in judged.trials)
-    step = max(1, over // 50) if loaded.sweep.live else 1
     return once(
         _studies,
         _KEPT_STUDIES,
-        (loaded.sweep.path, loaded.sweep.live, over // step, step, judged.objective),
+        _studied(loaded, judged),
         lambda: _workers.submit(importance.study, judged.trials, judged.objective, loaded.axes),
     )
 
 
-def findings(loaded: Loaded, judged: Judged, seconds: float) -> Findings | None:
-    """What of the parameters matters, if need be of fewer trials; None when nothing is known after so many seconds."""
+def _studied(loaded: Loaded, judged: Judged) -> object:
+    step = max(1, loaded.over // 50) if loaded.sweep.live else 1
+    return loaded.sweep.path, loaded.sweep.live, loaded.over // step, step, judged.objective
+
+
+def findings(loaded: Loaded, judged: Judged) -> Findings | None:
+    """What of the parameters matters, if need be of fewer trials; None when nothing is known.
+
+    A study of few trials is begun and waited for; one of many is begun by `study` alone.
+    """
     asked = loaded.sweep.path, judged.objective
+    if loaded.over <= _FEW:
+        study(loaded, judged)
+    with _lock:
+        begun = cast("Future[Findings] | None", _studies.get(_studied(loaded, judged)))
+        known = _findings.get(asked)
+    if begun is None:
+        return known
     try:
-        found = study(loaded, judged).result(seconds)
+        found = begun.result(_PATIENCE if loaded.over <= _FEW else 0)
     except NotYet:
-        with _lock:
-            return _findings.get(asked)
+        return known
     with _lock:
         _findings[asked] = found
         _findings.move_to_end(asked)

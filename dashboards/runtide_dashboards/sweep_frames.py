@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -76,6 +77,7 @@ def trials_frame(
     """
     nothing = More(1, "")
     told = [more.get(trial.run, nothing) for trial in trials]
+    paths = [trial.run.rpartition("/") for trial in trials]
     base: dict[str, Any] = {
         "name": [trial.name or trial.run.rpartition("/")[2] for trial in trials],
         "state": [STATES.get(trial.state, trial.state) for trial in trials],
@@ -85,13 +87,18 @@ def trials_frame(
         "tries": [one.tries for one in told],
         "why": [one.reason for one in told],
         "number": [trial.number for trial in trials],
-        "open": [f"run?r={quote(trial.run, safe='')}" for trial in trials],
+        "open": [f"run?r={_quoted(project)}%2F{quote(run, safe='')}" for project, _, run in paths],
     }
     left_out = [
         *(["tries"] if all(one.tries == 1 for one in told) else []),
         *(["why"] if not any(one.reason for one in told) else []),
     ]
     return pd.DataFrame({name: values for name, values in base.items() if name not in left_out})
+
+
+@lru_cache
+def _quoted(project: str) -> str:
+    return quote(project, safe="")
 
 
 def _cells(axis: Axis, values: Floats) -> Any:

@@ -74,13 +74,13 @@ def draw(
         for axis, values, under, gap in zip(axes, columns, drawn, gaps, strict=True)
     ]
 
-    def line(place: int) -> dict[str, Any]:
+    def line(place: int) -> list[Any]:
         score = sweep_scales.rounded(float(shown[place]))
         name = f"{trials[place].name or trials[place].run.rpartition('/')[2]} · {formats.number(float(scores[place]))}"
         if score is None:
             name = f"{trials[place].name} · {trials[place].state}"
         values = [_value(axis, float(values[place])) for axis, values in zip(axes, filled, strict=True)]
-        return {"name": texts.short(name, 80), "value": [*values, score]}
+        return [*values, score, texts.short(name, 80)]
 
     best = sweep_scales.best_share(costs, _BEST_SHARE, _MOST_BEST)
     noted = [place for place, trial in enumerate(trials) if trial.run in marked]
@@ -93,10 +93,14 @@ def draw(
         _series("best", [line(place) for place in best], None, 2, 0.9 if few else 0.5) | {"silent": True},
         _series("marked", [line(place) for place in noted], MARK, 4, 1) | {"silent": True, "z": 5},
     ]
+    width = len(axes)
+    # Rows, as an object for each line takes ECharts and Streamlit twice as long.
+    encode = {f"dim{place}": place for place in range(width + 1)} | {"itemName": width + 1}
+    for one in series:
+        one["encode"] = encode
     for one in series[:2]:
         one |= {"selectedMode": "single", "select": {"lineStyle": {"color": MARK, "width": 4, "opacity": 1}}}
     first, last = sweep_scales.middle(shown[places])
-    width = len(axes)
     option = {
         "animation": False,
         "parallel": {"left": _LEFT, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM,
@@ -176,7 +180,7 @@ def _scale(place: int, name: str, low: float, high: float, kind: str) -> dict[st
     }  # fmt: skip
 
 
-def _series(name: str, data: list[dict[str, Any]], colour: str | None, width: float, opacity: float) -> dict[str, Any]:
+def _series(name: str, data: list[list[Any]], colour: str | None, width: float, opacity: float) -> dict[str, Any]:
     style = {"width": width, "opacity": opacity, **({"color": colour} if colour else {})}
     return {
         "id": name, "type": "parallel", "data": data, "lineStyle": style, "inactiveOpacity": 0.03, "activeOpacity": 0.9,

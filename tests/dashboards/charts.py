@@ -87,9 +87,9 @@ class Chart:
             """(() => {
               const parallel = chart.getModel().getComponent('parallel');
               const {coordinateSystem, dimensions} = parallel;
-              const lines = chart.getOption().series.slice(0, 2).flatMap(one => one.data).map(({name, value}) => ({
-                name,
-                at: value.map((one, d) => one === null ? one : coordinateSystem.dataToPoint(one, dimensions[d])),
+              const lines = chart.getOption().series.slice(0, 2).flatMap(one => one.data).map(row => ({
+                name: row.at(-1),
+                at: dimensions.map((name, d) => row[d] === null ? null : coordinateSystem.dataToPoint(row[d], name)),
               }));
               const own = lines.find(one => one.name.startsWith(argument + ' '));
               let best = [0];

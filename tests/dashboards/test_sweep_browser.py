@@ -115,7 +115,7 @@ def test_bars_and_dots_lead_on(dashboard, wiki, open_page):
     expect(page).to_have_url(re.compile("x=dropout"))
     scatter.until("chart.getOption().xAxis[0].name === 'dropout'")
     settle(page)
-    name = scatter.option("series[0].data[7].name").split(" · ")[0]
+    name = scatter.option("series[0].data[7][2]").split(" · ")[0]
     scatter.click(*scatter.dot("trials", 7))
     expect(page.locator(".st-key-sweep-actions")).to_contain_text(f"{name} val/loss")
     expect(page.locator(".st-key-sweep-actions")).to_contain_text("Compare 1 run")

@@ -41,7 +41,7 @@ def drawn(trials=TRIALS, objective=LOSS, **options):
 def lines(chart, series):
     """The values of a series by name, without what the name says of the score."""
     found = next(one for one in chart.option["series"] if one["id"] == series)
-    return {one["name"].partition(" · ")[0]: one["value"] for one in found["data"]}
+    return {name.partition(" · ")[0]: values for *values, name in found["data"]}
 
 
 def test_lines_have_a_place_for_what_a_condition_left_out():
@@ -71,7 +71,7 @@ def test_a_category_that_is_left_out_is_a_choice_of_its_own():
     trials = [trial(0, value=1.0, mode="b"), trial(1, value=2.0)]
     chart = sweep_parallel.draw([axis], [column(trials, axis)], trials, LOSS, scores(trials, LOSS))
     assert chart.option["parallelAxis"][0]["data"] == ["undef", "a", "b"]
-    assert [one["value"][0] for one in chart.option["series"][1]["data"]] == [2, 0]
+    assert [one[0] for one in chart.option["series"][1]["data"]] == [2, 0]
 
 
 def test_what_diverged_is_drawn_at_the_end_of_the_axis():
@@ -81,7 +81,7 @@ def test_what_diverged_is_drawn_at_the_end_of_the_axis():
     ]
     chart = drawn([*many, trial(99, value=1e9, lr=1e-1, optimizer="sgd", dropout=0.1, layers=3)])
     assert chart.beyond == 1 and lines(chart, "trials")["trial 99"][-1] == pytest.approx(2.39)
-    assert chart.option["visualMap"]["max"] < 3 and "1G" in chart.option["series"][1]["data"][-1]["name"]
+    assert chart.option["visualMap"]["max"] < 3 and "1G" in chart.option["series"][1]["data"][-1][-1]
 
 
 def test_of_thousands_some_are_drawn():
@@ -117,7 +117,7 @@ def test_best_so_far_counts_what_failed():
     """A trial that failed was paid for: the next one is one further to the right."""
     chart = sweep_charts.best(TRIALS, LOSS, scores(TRIALS, LOSS))
     dots, line, _ = chart.option["series"]
-    assert [one["value"][:2] for one in dots["data"]] == [[1, 3.0], [2, 2.5], [4, 2.8]]
+    assert [one[:2] for one in dots["data"]] == [[1, 3.0], [2, 2.5], [4, 2.8]]
     assert line["data"] == [[1, 3.0], [2, 2.5], [4, 2.5]] and chart.option["xAxis"]["max"] == 4
     assert chart.clickable == {"trials": ["e/p/t0", "e/p/t1", "e/p/t3"]}
 
@@ -132,7 +132,7 @@ def test_a_scatter_has_its_good_range_its_colours_and_its_front():
         good=Range("momentum", 0.85, 0.95, (), 0.3), front=[1],
     )  # fmt: skip
     (dots, _, front) = chart.option["series"]
-    assert [one["value"] for one in dots["data"]] == [[0.9, 2.5, 1.0]]
+    assert dots["data"] == [[0.9, 2.5, "trial 1 · 2.5 · momentum 0.9", 1.0]]
     assert dots["markArea"]["data"] == [[{"xAxis": 0.85}, {"xAxis": 0.95}]] and front["data"] == [[0.9, 2.5]]
     assert [one["label"] for one in chart.option["visualMap"]["pieces"]] == ["adamw", "sgd"]
     good = Range("optimizer", None, None, ("sgd",), 0.5)
@@ -177,4 +177,4 @@ def test_names_are_texts():
     """A name cannot be a template of ECharts that would show something else."""
     named = [Trial("e/p/t0", 0, "finished", {"lr": 1e-3}, {"val/loss": 1.0}, 0, 1.0, "{a}<b>x</b>")]
     chart = sweep_charts.best(named, LOSS, np.array([1.0]))
-    assert chart.option["series"][0]["data"][0]["name"].startswith("{a}<b>x</b> · 1")
+    assert chart.option["series"][0]["data"][0][2].startswith("{a}<b>x</b> · 1")

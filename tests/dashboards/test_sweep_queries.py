@@ -70,6 +70,17 @@ def test_the_stamp_changes_with_each_decision(search):
     assert sweeps.stamp(search.path) != before
 
 
+def test_a_sweep_is_asked_for_anew_after_a_decision(search, monkeypatch):
+    """And not before."""
+    monkeypatch.setattr(sweep_data, "_RECENT", 1e-9)
+    before = sweep_data.find(search.path)
+    assert sweep_data.find(search.path) is before
+    search.ask(searches.point(random.Random(3)))
+    search.flush()
+    assert sweep_data.find(search.path).open == before.open + 1
+    assert sweep_data.find("nothing/like/it") is None
+
+
 def test_trials_are_judged_by_any_metric_of_their_runs(search):
     """Nothing is run again; failed trials stay without a score."""
     loaded = sweep_data.load(sweeps.find_sweep(search.path))
@@ -129,8 +140,9 @@ def test_what_was_found_stands_until_more_is_known(search, monkeypatch):
     monkeypatch.setattr(importance, "study", lambda trials, *_: gate.wait(60) and sum(one.over for one in trials))
 
     def asked(seconds):
+        monkeypatch.setattr(sweep_data, "_PATIENCE", seconds)
         loaded = sweep_data.load(sweeps.find_sweep(search.path))
-        return sweep_data.findings(loaded, sweep_data.judge(loaded, SweepView(search.path)), seconds)
+        return sweep_data.findings(loaded, sweep_data.judge(loaded, SweepView(search.path)))
 
     assert asked(60) == 12
     gate.clear()
@@ -141,3 +153,13 @@ def test_what_was_found_stands_until_more_is_known(search, monkeypatch):
     assert asked(0) == 12
     gate.set()
     assert asked(60) == 13
+
+
+def test_a_long_study_begins_when_the_page_is_drawn(search, monkeypatch):
+    """To ask what it found neither begins it nor waits for it."""
+    monkeypatch.setattr(sweep_data, "_FEW", 11)
+    loaded = sweep_data.load(sweeps.find_sweep(search.path))
+    judged = sweep_data.judge(loaded, SweepView(search.path))
+    monkeypatch.setattr(importance, "study", lambda trials, *_: len(trials))
+    assert sweep_data.findings(loaded, judged) is None
+    assert sweep_data.study(loaded, judged).result(60) == len(judged.trials) == sweep_data.findings(loaded, judged)

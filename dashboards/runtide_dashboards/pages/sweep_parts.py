@@ -17,8 +17,6 @@ from runtide_dashboards.sweep_views import SweepView, read_sweep
 from runtide_dashboards.texts import escape
 
 Go = Callable[..., None]
-# Seconds that the page waits for what matters before it draws the rest.
-_PATIENCE = 0.2
 _REASONS = 5
 _BARS = "sweep-importance"
 
@@ -43,11 +41,14 @@ def draw(known: Sweep, go: Go) -> None:
     if loaded.trials:
         sweep_table.draw(loaded, judged, chosen, go)
         st.fragment(parallel=True)(guarded)(lambda: _cost(loaded))
+    if judged.best is not None:
+        # The last thing: it takes the processor that the page is drawn with.
+        sweep_data.study(loaded, judged)
 
 
 def _nothing(sweep: Sweep, loaded: Loaded, judged: Judged) -> None:
     """Why there is nothing to draw."""
-    over = sum(trial.over for trial in loaded.trials)
+    over = loaded.over
     failed = sweep_frames.failures(loaded.trials, loaded.more)
     if not loaded.trials:
         st.info(
@@ -76,7 +77,7 @@ def _nothing(sweep: Sweep, loaded: Loaded, judged: Judged) -> None:
 
 
 def _found(view: SweepView, loaded: Loaded, judged: Judged, chosen: tuple[str, ...], go: Go) -> None:
-    findings = sweep_data.findings(loaded, judged, _PATIENCE)
+    findings = sweep_data.findings(loaded, judged)
     x = sweep_plots.over(view, loaded, judged, findings)
     with st.container(key="sweep-findings"):
         _words(findings, judged.objective)
@@ -109,7 +110,9 @@ def _importance(loaded: Loaded, judged: Judged, findings: Findings | None, x: st
     if findings is None:
         # Looks often, and only while there is something to wait for.
         st.fragment(run_every=1)(
-            lambda: st.rerun() if sweep_data.study(loaded, judged).done() else st.skeleton(height=sweep_plots.HEIGHT)
+            lambda: (
+                st.skeleton(height=sweep_plots.HEIGHT) if sweep_data.findings(loaded, judged) is None else st.rerun()
+            )
         )()
         return
     if not findings.importances:
@@ -140,5 +143,4 @@ def _importance(loaded: Loaded, judged: Judged, findings: Findings | None, x: st
 
 
 def _cost(loaded: Loaded) -> None:
-    found = sweep_frames.cost(loaded.trials, sweep_data.energy(loaded))
-    st.markdown(f"**Cost** · {escape(sweep_frames.cost_words(found))}")
+    st.markdown(f"**Cost** · {escape(sweep_frames.cost_words(sweep_data.cost(loaded)))}")

@@ -143,22 +143,22 @@ def parallel(view: SweepView, loaded: Loaded, judged: Judged, chosen: tuple[str,
             on_change=lambda: go(axes=tuple(st.session_state["sweep-axes"])), width="stretch",
         )  # fmt: skip
     axes = [by_name[name] for name in picked] or loaded.axes[:_MOST_AXES]
-    shown = [judged.trials[place] for place in judged.shown]
     values = judged.scores[judged.shown]
-    others = [_across(name, loaded, judged) for name in _others(loaded, judged)]
-    columns = [loaded.columns[axis.name][judged.shown] for axis in axes]
-    columns += [other.values[judged.shown] for other in others]
     dark = st.context.theme.type == "dark"
 
     def draw(own: Sequence[str]) -> sweep_parallel.Parallel:
         # A line that was clicked here is marked by the chart itself: another option would lose what is brushed.
         marked = tuple(run for run in chosen if run not in own)
-        return _built(
-            ("parallel", judged.at, picked, marked, dark),
-            lambda: sweep_parallel.draw(
-                [*axes, *(one.axis for one in others)], columns, shown, judged.objective, values, marked, dark
-            ),
-        )
+
+        def make() -> sweep_parallel.Parallel:
+            names = [*(axis.name for axis in axes), *_others(loaded, judged)]
+            drawn = [_across(name, loaded, judged) for name in names]
+            return sweep_parallel.draw(
+                [one.axis for one in drawn], [one.values[judged.shown] for one in drawn],
+                [judged.trials[place] for place in judged.shown], judged.objective, values, marked, dark,
+            )  # fmt: skip
+
+        return _built(("parallel", judged.at, picked, marked, dark), make)
 
     own = sweep_places.chosen(sweep_table.PARALLEL)
     chart = draw(own)

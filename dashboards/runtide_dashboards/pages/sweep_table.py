@@ -48,21 +48,10 @@ def draw(loaded: Loaded, judged: Judged, chosen: Sequence[str], go: Go) -> None:
     """Draw the table, the best trial on top; above it what the link names or was clicked in a chart."""
     pinned: dict[str, tuple[str, ...]] = st.session_state.setdefault(_FIRST, {})
     first = pinned.setdefault(loaded.sweep.path, tuple(chosen))
-    order = _order(judged, first)
-    trials = [judged.trials[place] for place in order]
-    metrics = list(dict.fromkeys(filter(None, [judged.objective.name, *(one.name for one in loaded.sweep.objectives)])))
-    frame = sweep_data.once(
-        _frames,
-        _MOST_FRAMES,
-        (judged.at, first),
-        lambda: sweep_frames.trials_frame(
-            trials, loaded.more, metrics, loaded.axes, [loaded.columns[axis.name][order] for axis in loaded.axes]
-        ),
-    )
+    frame, runs = sweep_data.once(_frames, _MOST_FRAMES, (judged.at, first), lambda: _frame(loaded, judged, first))
     with st.container(horizontal=True, vertical_alignment="center", key="sweep-actions"):
-        st.markdown(f"**Trials** · {len(trials):,}", width="content")
+        st.markdown(f"**Trials** · {len(runs):,}", width="content")
         _actions(loaded, judged, chosen)
-    runs = [trial.run for trial in trials]
     st.dataframe(
         frame,
         key=sweep_places.key_of(TABLE, {"": runs}, grows=False),
@@ -71,10 +60,20 @@ def draw(loaded: Loaded, judged: Judged, chosen: Sequence[str], go: Go) -> None:
         selection_default={"selection": {"rows": [runs.index(run) for run in chosen if run in runs]}},
         hide_index=True,
         placeholder=configs.MISSING,
-        height="content" if len(trials) <= _ROWS else 440,
+        height="content" if len(runs) <= _ROWS else 440,
         column_config=_columns(frame),
-        alt=texts.count(len(trials), "trial"),
+        alt=texts.count(len(runs), "trial"),
     )
+
+
+def _frame(loaded: Loaded, judged: Judged, first: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The table, and the path of the run of each row."""
+    order = _order(judged, first)
+    trials = [judged.trials[place] for place in order]
+    metrics = list(dict.fromkeys(filter(None, [judged.objective.name, *(one.name for one in loaded.sweep.objectives)])))
+    columns = [loaded.columns[axis.name][order] for axis in loaded.axes]
+    frame = sweep_frames.trials_frame(trials, loaded.more, metrics, loaded.axes, columns)
+    return frame, [trial.run for trial in trials]
 
 
 def _order(judged: Judged, first: Sequence[str]) -> list[int]:
@@ -108,7 +107,7 @@ def _actions(loaded: Loaded, judged: Judged, chosen: Sequence[str]) -> None:
     # Not at the top: the page of a run links to this one.
     from runtide_dashboards.pages import compare, run
 
-    known = {trial.run: place for place, trial in enumerate(judged.trials)}
+    known = {trial.run: place for place, trial in enumerate(judged.trials)} if chosen else {}
     runs = [one for one in chosen if one in known]
     if not runs:
         st.caption("Click a line or a dot above, or select rows, to look at trials and to compare them.")
