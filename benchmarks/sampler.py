@@ -128,7 +128,8 @@ def processor(folder: Path, ranks: int, interval: float, seconds: float, library
     count = len(gpus[-1]["gpus"]) if gpus else 0
     took = [tick["tick_us"] / 1000 for tick in every[2:]]
     print(
-        f"{1 / interval:4.0f} Hz, {count} GPUs, {ranks} ranks: {used / passed:8.3%} of a core, {used / passed * 3600:.1f} s an hour, "
+        f"{1 / interval:4.0f} Hz, {count} GPUs, {ranks} ranks: {used / passed:8.3%} of a core, "
+        f"{used / passed * 3600:.1f} s an hour, "
         f"tick median {statistics.median(took):.2f} ms (p99 {sorted(took)[int(len(took) * 0.99)]:.2f}), "
         f"{len(every)} ticks, {sum(t['skipped'] for t in every)} skipped, {memory >> 20} MiB"
     )

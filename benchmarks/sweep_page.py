@@ -160,7 +160,8 @@ def main() -> None:
     args = parser.parse_args()
     with measuring() as (browser, folder):
         with floor(folder) as address:
-            row("floor: a page of one word", [load(browser, address, READY) for _ in range(args.rounds + 1)][1:])
+            row("floor, first visitor: a page of one word", [load(browser, address, READY)])
+            row("floor: a page of one word", [load(browser, address, READY) for _ in range(args.rounds)])
             row("floor: CPU of its main thread", [work(browser, address, READY)[0] for _ in range(args.rounds)])
         with running_store(folder) as store:
             seed(store, args.trials)
