@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from runtide_dashboards import formats, texts
-from runtide_dashboards.queries.sweeps import Best, More, Sweep
+from runtide_dashboards.queries.sweeps import More, Sweep
 from runtide_dashboards.sweep_trials import Axis, Floats, Trial
 from runtide_dashboards.sweep_views import SweepView
 
@@ -28,9 +28,8 @@ STATES = {
 }
 
 
-def sweeps_frame(sweeps: Sequence[Sweep], best: Mapping[str, Best]) -> pd.DataFrame:
-    """A row for each sweep."""
-    known = [best.get(one.path) for one in sweeps]
+def sweeps_frame(sweeps: Sequence[Sweep], best: Mapping[str, float]) -> pd.DataFrame:
+    """A row for each sweep; `best` is what the best trial came to, by path."""
     return pd.DataFrame(
         {
             "name": [one.label for one in sweeps],
@@ -41,7 +40,7 @@ def sweeps_frame(sweeps: Sequence[Sweep], best: Mapping[str, Best]) -> pd.DataFr
             "trials": [progress(one) for one in sweeps],
             "failed": [one.failed for one in sweeps],
             "goal": [goal(one) for one in sweeps],
-            "best": [math.nan if one is None else one.value for one in known],
+            "best": [best.get(one.path, math.nan) for one in sweeps],
             "age": [one.created for one in sweeps],
             "open": [f"sweep?{urlencode(SweepView(one.path).query(), doseq=True)}" for one in sweeps],
         }

@@ -28,11 +28,11 @@ LIMIT {{limit:UInt32}}
 """
 # The run and the value of the best trial of each sweep, by the first of its objectives.
 _BEST = """
-SELECT path, argMin(run, cost) AS run, argMin(value, cost) AS value
+SELECT path, argMin(value, cost) AS value
 FROM
 (
     SELECT
-        toString(t.sweep_id) AS path, t.run_id AS run,
+        toString(t.sweep_id) AS path,
         transform(path, {paths:Array(String)}, {metrics:Array(String)}, '') AS metric,
         t.objectives[metric] AS value,
         value * transform(path, {paths:Array(String)}, {signs:Array(Float64)}, toFloat64(1)) AS cost
@@ -114,14 +114,6 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best trial of a sweep. Args: path of its run; its value."""
-
-    run: str
-    value: float
-
-
-@dataclass(frozen=True)
 class More:
     """What is said of a trial beside its values. Args: how often it was begun; why it ended, in words."""
 
@@ -149,8 +141,8 @@ def sweep_of(run: str) -> str:
     return rows[0]["path"] if rows else ""
 
 
-def find_best(sweeps: Sequence[Sweep]) -> dict[str, Best]:
-    """The best trial of each sweep by its first objective, by path; a sweep without one is left out."""
+def find_best(sweeps: Sequence[Sweep]) -> dict[str, float]:
+    """What the best trial of each sweep came to by its first objective, by path; a sweep without one is left out."""
     first = {one.path: one.objectives[0] for one in sweeps if one.objectives}
     if not first:
         return {}
@@ -160,7 +152,7 @@ def find_best(sweeps: Sequence[Sweep]) -> dict[str, Best]:
         metrics=[one.name for one in first.values()],
         signs=[-1.0 if one.maximize else 1.0 for one in first.values()],
     )
-    return {row["path"]: Best(row["run"], row["value"]) for row in rows}
+    return {row["path"]: row["value"] for row in rows}
 
 
 def stamp(sweep: str) -> tuple[int, int]:
