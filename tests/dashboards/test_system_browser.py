@@ -143,6 +143,10 @@ def test_run_and_compare_show_hardware_too(dashboard, fleet, laptop, open_page):
     page = open_page(f"{dashboard.url}/compare?r={fleet},{laptop}")
     toggle = page.get_by_text("System · GPUs and nodes of these runs")
     toggle.click()
+    drawn(page)
+    # On a busy machine the first answer of some may take longer than panels wait.
+    for again in page.get_by_role("button", name="Try again").all():
+        again.click()
     found = panels(page)
     assert [line["label"] for line in found["Host/cpu"]["lines"]] == ["fleet", "laptop"]
     assert found["GPU/power"]["axis"] == "relative" and len(found["GPU/power"]["lines"]) == 1

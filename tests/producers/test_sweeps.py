@@ -364,17 +364,20 @@ def test_the_sweep_ends_at_its_target() -> None:
 
 def test_hyperband_ends_a_bad_run_at_its_next_call_of_log(spooled: Any) -> None:
     """The good one goes to its end; what was ended is stopped, not failed, and has its value."""
-    lengths: list[int] = []
+    begun: list[str] = []
 
     def train() -> None:
-        bad = len(lengths) > 0
-        lengths.append(0)
         with wandb.init() as run:
-            deadline = time.monotonic() + DEADLINE
-            while lengths[-1] < 4 or (bad and time.monotonic() < deadline):
+            bad = len(begun) > 0
+            begun.append(run.id)
+            for _ in range(4):
                 run.log({"loss": 10.0 if bad else 1.0})
-                lengths[-1] += 1
-                threading.Event().wait(0.001)
+            deadline = time.monotonic() + DEADLINE
+            # With eight values it would be compared with those that came as far, of which there is none.
+            while bad and not watches[run.id].stopping and time.monotonic() < deadline:
+                threading.Event().wait(0.01)
+            if bad:
+                run.log({"loss": 10.0})
 
     sweep = begin(metric=LOSS, run_cap=3, early_terminate={"type": "hyperband", "min_iter": 2, "eta": 4})
     wandb.agent(sweep, train)
