@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from runtide import _outbox, _platform, _taps, _tensors
+from runtide import _orphan_locks, _outbox, _platform, _taps, _tensors
 from runtide._run import Run
 
 # Runs of this process that have not been finished, oldest first.
@@ -59,6 +59,7 @@ def _watch_exit() -> None:
 
 
 def _become_children() -> None:
+    _orphan_locks.release()
     _tensors.become_child()
     _taps.become_child()
     for run in _runs:

@@ -192,6 +192,34 @@ stop.set()
     assert sorted(steps) == list(range(len(steps)))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the lock is glibc's")
+def test_a_fork_while_threads_look_up_addresses_leaves_no_lock_behind(script: Script, spooled: Any) -> None:
+    """As librdkafka's do whenever they connect: the child, and what it trains with, can look up addresses too."""
+    source = """
+import os, signal, socket, threading
+import runtide
+run = runtide.init(project='p')
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        socket.getaddrinfo(b'127.0.0.1', 1, flags=socket.AI_ADDRCONFIG)
+threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+[thread.start() for thread in threads]
+for number in range(40):
+    if (child := os.fork()) == 0:
+        signal.alarm(20)
+        socket.getaddrinfo(b'127.0.0.1', 1, flags=socket.AI_ADDRCONFIG)
+        run.log({'child': float(number)})
+        run.finish()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, number
+stop.set()
+[thread.join() for thread in threads]
+"""
+    script(source)
+    assert sorted(v for k, _, v in spooled.points() if k == "child") == list(map(float, range(40)))
+
+
 WORKERS = """
 import multiprocessing
 import runtide
