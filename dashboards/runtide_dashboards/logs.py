@@ -11,7 +11,7 @@ from runtide_dashboards.errors import QueryFailed
 from runtide_dashboards.queries import console
 from runtide_dashboards.queries.console import Printed
 from runtide_dashboards.records import Run
-from runtide_dashboards.shell import guarded, query, sync
+from runtide_dashboards.shell import guarded, put, query, sync
 
 _PAGE = 500
 _LIVE_SECONDS = 2
@@ -74,10 +74,8 @@ def _why_empty(run: Run) -> str:
 
 def _put(name: str, value: str) -> None:
     """Change the URL, the only place where the view is kept."""
-    if value:
-        st.query_params[name] = value
-    else:
-        st.query_params.pop(name, None)
+    others = {key: values for key, values in query().items() if key != name}
+    put({**others, name: value} if value else others)
 
 
 def _asked(name: str) -> str:

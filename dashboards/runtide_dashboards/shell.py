@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from runtide_dashboards import literals
 from runtide_dashboards.errors import DashboardError, QueryFailed, StoreAway
 from runtide_dashboards.queries import store
+from runtide_dashboards.url_values import Parameters, Query
+
+# Seconds in which a browser, busy or far away, hears of the query parameters that it was given.
+_HEARD = 10.0
+_SENT = "shell-sent"
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Query parameters that a page was given, and those that the browser names until it has heard of them."""
+
+    page: str
+    before: Sequence[Query]
+    now: Query
+    at: float
 
 
 def main() -> None:
@@ -42,8 +60,31 @@ def guarded(draw: Callable[[], None]) -> None:
         st.error(str(error), icon=":material/error:")
 
 
-def query() -> dict[str, list[str]]:
+def query() -> Query:
     """The page's query parameters."""
+    told = _told()
+    sent: _Sent | None = st.session_state.get(_SENT)
+    if sent is None:
+        return told
+    context = get_script_run_ctx()
+    if context is None or context.is_history_navigation or time.monotonic() - sent.at > _HEARD:
+        st.session_state.pop(_SENT, None)
+        return told
+    return sent.now if sent.page == context.page_script_hash and told in sent.before else told
+
+
+def put(parameters: Parameters) -> None:
+    """Give the page other query parameters."""
+    told = query()
+    sent: _Sent | None = st.session_state.get(_SENT)
+    before = (told, *(sent.before if sent else ()))
+    st.query_params.from_dict(parameters)
+    context = get_script_run_ctx()
+    page = context.page_script_hash if context else ""
+    st.session_state[_SENT] = _Sent(page, before, _told(), time.monotonic())
+
+
+def _told() -> Query:
     return {name: st.query_params.get_all(name) for name in st.query_params}
 
 
@@ -56,11 +97,16 @@ def _away(error: DashboardError) -> None:
     st.button("Try now", icon=":material/refresh:")
 
 
-def sync(key: str, value: object) -> None:
-    """Give a widget, before it is drawn, the value that the URL says."""
-    # In every run, as a popover mounts its widgets only when it is opened and then takes the last run's word for their
-    # value. A text is set only where it differs: somebody may be typing on.
-    if not isinstance(value, str) or st.session_state.get(key) != value:
+def sync(key: str, value: object, popover: bool = False) -> None:
+    """Give a widget, before it is drawn, the value that the URL says.
+
+    Args:
+        key: The widget's.
+        value: What it is to show.
+        popover: The widget is in one. It is mounted only when that is opened, and then takes the last run's word.
+    """
+    # Only where it differs: what is set takes back what somebody has chosen or typed meanwhile.
+    if popover or key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
 
 

@@ -1,6 +1,7 @@
 """The dashboard in a real browser, over a real store: what its tests share. The fixtures are in conftest.py."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import pytest
 from playwright.sync_api import expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from tests.web import answers
 
 CHROMIUM = os.environ.get("RUNTIDE_CHROMIUM") or next(
@@ -57,6 +59,50 @@ class Dashboard:
     def stop(self):
         self.process.terminate()
         self.process.wait(DEADLINE)
+
+
+class SlowLine:
+    """What lies between a page and the server: answers can be held up, in their order. For pages opened after it."""
+
+    def __init__(self, page):
+        self._page, self._held, self._holds, self._answered = page, [], False, 0
+        page.route_web_socket(re.compile("_stcore/stream"), self._connect)
+
+    def _connect(self, socket):
+        server = socket.connect_to_server()
+
+        def answer(message):
+            if isinstance(message, bytes):
+                self._answered += ForwardMsg.FromString(message).WhichOneof("type") == "script_finished"
+            if self._holds:
+                self._held.append((socket, message))
+            else:
+                socket.send(message)
+
+        server.on_message(answer)
+
+    def hold(self):
+        """From now on nothing comes through."""
+        self._holds, self._answered = True, 0
+
+    def wait_for_answer(self):
+        """Wait until a run of the script is over, of which the page knows nothing."""
+        deadline = time.monotonic() + DEADLINE
+        while not self._answered:
+            assert time.monotonic() < deadline
+            self._page.wait_for_timeout(20)
+        self._answered = 0
+
+    def let_through(self):
+        """What was held up comes through, and what follows does not."""
+        for page, message in self._held:
+            page.send(message)
+        self._held = []
+
+    def release(self):
+        """All comes through again."""
+        self._holds = False
+        self.let_through()
 
 
 def is_error(entry, failing=()):

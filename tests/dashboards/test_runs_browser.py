@@ -25,9 +25,11 @@ def select(page, *places):
     """Click the boxes of rows, the first being 1: the table is a canvas."""
     expect(rows(page)).not_to_have_count(0)
     settle(page)
+    actions = page.locator(".st-key-runs-actions")
     for place in places:
-        box = grid(page).bounding_box()
+        before, box = actions.inner_text(), grid(page).bounding_box()
         page.mouse.click(box["x"] + 16, box["y"] + 31 * place + 16)
+        expect(actions).not_to_have_text(before, use_inner_text=True)
         settle(page)
 
 

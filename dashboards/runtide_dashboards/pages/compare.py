@@ -19,7 +19,7 @@ from runtide_dashboards.groups import Group, by_config
 from runtide_dashboards.pages import system_parts
 from runtide_dashboards.queries import runs as run_queries
 from runtide_dashboards.records import Run
-from runtide_dashboards.shell import guarded, query, sync
+from runtide_dashboards.shell import guarded, put, query, sync
 from runtide_dashboards.views import CompareView
 
 _NEWEST, _OFFERED, _METRICS = 10, 200, 4
@@ -88,7 +88,7 @@ def _judged(view: CompareView, runs: Sequence[Run], base: Run) -> Run | None:
 
 def _go(**changes: Any) -> None:
     """Change the view; the URL is the only place where it is kept."""
-    st.query_params.from_dict(replace(views.read_compare(query()), **changes).query())
+    put(replace(views.read_compare(query()), **changes).query())
 
 
 def _choose_pair(runs: Sequence[Run], base: Run, judged: Run | None) -> None:

@@ -18,7 +18,7 @@ from runtide_dashboards.queries import runs as run_queries
 from runtide_dashboards.queries import sweeps
 from runtide_dashboards.queries.home import Progress
 from runtide_dashboards.records import Project, Run
-from runtide_dashboards.shell import guarded, query, sync
+from runtide_dashboards.shell import guarded, put, query, sync
 
 _LIVE_SECONDS = 5
 # Seconds without a point after which a run that should go on is marked.
@@ -79,7 +79,7 @@ def _section(title: str, number: int, shown: int) -> None:
 
 def _choose_period() -> None:
     def chosen() -> None:
-        st.query_params.from_dict(views.HomeView(st.session_state["home-within"]).query())
+        put(views.HomeView(st.session_state["home-within"]).query())
 
     sync("home-within", views.read_home(query()).within)
     st.segmented_control(

@@ -19,7 +19,7 @@ from runtide_dashboards.queries import series as series_queries
 from runtide_dashboards.queries.home import Progress, find_progress
 from runtide_dashboards.queries.overview import Start
 from runtide_dashboards.records import Run
-from runtide_dashboards.shell import guarded, query, sync
+from runtide_dashboards.shell import guarded, put, query, sync
 from runtide_dashboards.sweep_views import SweepView
 from runtide_dashboards.texts import escape
 
@@ -66,7 +66,7 @@ def _go(**changes: Any) -> None:
     view = replace(views.read_run(query()), **changes)
     # What the Logs tab keeps in the URL is its own.
     logs = {name: values for name, values in query().items() if name.startswith("log-") or name == "log"}
-    st.query_params.from_dict({**logs, **view.query()})
+    put({**logs, **view.query()})
 
 
 def _header(known: Run, sweep: str) -> None:

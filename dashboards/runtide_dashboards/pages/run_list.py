@@ -157,7 +157,7 @@ def _choose_columns(view: RunsView, found: Found, go: Go) -> None:
     searched = st.session_state.get("runs-key-search", "")
     keys, matching = series_queries.find_keys([run.path for run in found.runs], searched, _OFFERED)
     with st.popover("Columns", icon=":material/view_column:"):
-        sync("runs-value", view.statistic)
+        sync("runs-value", view.statistic, popover=True)
         st.selectbox(
             "Value of a metric",
             list(_VALUES),
@@ -166,7 +166,7 @@ def _choose_columns(view: RunsView, found: Found, go: Go) -> None:
             on_change=lambda: go(statistic=st.session_state["runs-value"]),
         )
         st.text_input("Search metrics", key="runs-key-search", type="search", live="300ms")
-        sync("runs-summary", list(view.summary))
+        sync("runs-summary", list(view.summary), popover=True)
         st.multiselect(
             f"Metrics ({matching:,})",
             list(dict.fromkeys((*view.summary, *keys))),
@@ -174,7 +174,7 @@ def _choose_columns(view: RunsView, found: Found, go: Go) -> None:
             on_change=lambda: go(summary=tuple(st.session_state["runs-summary"]), page=view.page),
             placeholder=f"The {_SUMMARY_COLUMNS} most common",
         )
-        sync("runs-config", list(view.config))
+        sync("runs-config", list(view.config), popover=True)
         st.multiselect(
             "Config",
             list(dict.fromkeys((*view.config, *offered[:_OFFERED]))),
@@ -182,7 +182,7 @@ def _choose_columns(view: RunsView, found: Found, go: Go) -> None:
             on_change=lambda: go(config=tuple(st.session_state["runs-config"]), page=view.page),
             placeholder=f"The first {_CONFIG_COLUMNS} that differ",
         )
-        sync("runs-equal", not view.equal)
+        sync("runs-equal", not view.equal, popover=True)
         st.toggle(
             "Hide equal columns",
             key="runs-equal",

@@ -18,7 +18,7 @@ from runtide_dashboards.filters import Filter
 from runtide_dashboards.pages import run_edits, run_list
 from runtide_dashboards.queries import runs as run_queries
 from runtide_dashboards.records import Project
-from runtide_dashboards.shell import guarded, query, sync
+from runtide_dashboards.shell import guarded, put, query, sync
 from runtide_dashboards.views import RunsView
 from runtide_schemas import home
 
@@ -46,7 +46,7 @@ def _go(**changes: Any) -> None:
     """Change the view; the URL is the only place where it is kept."""
     view = views.read_runs(query())
     # Another list begins at its first page.
-    st.query_params.from_dict(replace(view, **{"page": 1, **changes}).query())
+    put(replace(view, **{"page": 1, **changes}).query())
 
 
 @st.fragment(run_every=_FIRST_SECONDS)

@@ -16,7 +16,7 @@ from runtide_dashboards import configs, formats, sweep_data, sweep_frames, texts
 from runtide_dashboards.pages import sweep_parts
 from runtide_dashboards.queries import sweeps as queries
 from runtide_dashboards.queries.sweeps import Sweep
-from runtide_dashboards.shell import download, guarded, query, sync
+from runtide_dashboards.shell import download, guarded, put, query, sync
 from runtide_dashboards.sweep_views import SHARES, SweepView, read_sweep
 from runtide_dashboards.texts import escape
 
@@ -53,7 +53,7 @@ def page() -> None:
 
 def go(**changes: Any) -> None:
     """Change the view; the URL is the only place where it is kept."""
-    st.query_params.from_dict(replace(read_sweep(query()), **changes).query())
+    put(replace(read_sweep(query()), **changes).query())
 
 
 def _list() -> None:

@@ -32,7 +32,7 @@ from runtide_dashboards.queries import devices, hardware, store
 from runtide_dashboards.queries import runs as run_queries
 from runtide_dashboards.queries.hardware import Asked, Whole
 from runtide_dashboards.records import Run
-from runtide_dashboards.shell import guarded, query, sync
+from runtide_dashboards.shell import guarded, put, query, sync
 from runtide_dashboards.texts import escape
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ def _ask(call: Callable[..., T], *arguments: Any) -> T:
 
 
 def _go(**changes: Any) -> None:
-    st.query_params.from_dict(replace(read_system(query()), **changes).query())
+    put(replace(read_system(query()), **changes).query())
 
 
 def _header(run: Run, recent: Sequence[Run]) -> None:
@@ -119,7 +119,7 @@ def _header(run: Run, recent: Sequence[Run]) -> None:
             list(names),
             format_func=names.__getitem__,
             key="system-run",
-            on_change=lambda: st.query_params.from_dict(SystemView(st.session_state["system-run"]).query()),
+            on_change=lambda: put(SystemView(st.session_state["system-run"]).query()),
             label_visibility="collapsed",
             width=300,
         )
