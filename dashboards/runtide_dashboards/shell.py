@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from runtide_dashboards import literals
 from runtide_dashboards.errors import DashboardError, QueryFailed, StoreAway
 from runtide_dashboards.queries import store
-from runtide_dashboards.url_values import Parameters, Query
+from runtide_dashboards.url_values import Query
 
 # Seconds in which a browser, busy or far away, hears of the query parameters that it was given.
 _HEARD = 10.0
@@ -73,7 +73,7 @@ def query() -> Query:
     return sent.now if sent.page == context.page_script_hash and told in sent.before else told
 
 
-def put(parameters: Parameters) -> None:
+def put(parameters: Mapping[str, str | Sequence[str]]) -> None:
     """Give the page other query parameters."""
     told = query()
     sent: _Sent | None = st.session_state.get(_SENT)
