@@ -2,17 +2,19 @@
 
 import gc
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 from starlette.middleware import Middleware
 from streamlit import config
 from streamlit.web import bootstrap
 
 # The pages and what they need take seconds to import: the first visitor should not wait for that.
-from runtide_dashboards import auth
+from runtide_dashboards import auth, importance_forest
 from runtide_dashboards.pages import compare, home, run, runs, sweep, system  # noqa: F401
 from runtide_dashboards.routes import routes
 
@@ -45,10 +47,17 @@ if not _PASSWORD and not config.get_option("server.allowedHosts"):
 _BASE = config.get_option("server.baseUrlPath")
 
 
-@asynccontextmanager
-async def _lifespan(_: st.App) -> AsyncIterator[None]:
+def _warm() -> None:
+    # The first forest imports scikit-learn, which takes seconds.
+    importance_forest.grow(np.arange(4.0)[:, np.newaxis], np.arange(4.0))
     # Streamlit collects garbage after each run of a script, and all scripts wait for that: it need not look at modules.
     gc.freeze()
+
+
+@asynccontextmanager
+async def _lifespan(_: st.App) -> AsyncIterator[None]:
+    """Get the rest ready beside the first visitors."""
+    threading.Thread(target=_warm, name="runtide-warm", daemon=True).start()
     yield
 
 

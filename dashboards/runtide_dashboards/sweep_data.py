@@ -1,4 +1,4 @@
-"""A sweep as its page draws it, kept while nothing is decided in it; its importances are found out beside it.
+"""A sweep as its page draws it, kept while nothing is decided in it; its importances are found out in a thread.
 
 stamp ─▶ known? ─▶ trials, runs ─▶ Loaded ─▶ judged by an objective ─▶ which are shown
 """
@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from runtide_dashboards import importance_process, sweep_charts, sweep_frames, sweep_scales, sweep_trials
+from runtide_dashboards import importance, sweep_charts, sweep_frames, sweep_scales, sweep_trials
 from runtide_dashboards.errors import StoreAway
 from runtide_dashboards.importance import Findings
 from runtide_dashboards.queries import sweeps
@@ -214,7 +214,7 @@ def study(loaded: Loaded, judged: Judged) -> Future[Findings]:
         _studies,
         _KEPT_STUDIES,
         _studied(loaded, judged),
-        lambda: _workers.submit(importance_process.study, judged.trials, judged.objective, loaded.axes),
+        lambda: _workers.submit(importance.study, judged.trials, judged.objective, loaded.axes),
     )
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 from tests.dashboards import searches
 
-from runtide_dashboards import importance_process, literals, sweep_data, sweep_frames
+from runtide_dashboards import importance, literals, sweep_data, sweep_frames
 from runtide_dashboards.queries import store, sweeps
 from runtide_dashboards.sweep_views import SweepView
 
@@ -136,9 +136,7 @@ def test_what_was_found_stands_until_more_is_known(search, monkeypatch):
     """A sweep that goes on does not flicker: what matters is that of fewer trials while it is found out anew."""
     gate = threading.Event()
     gate.set()
-    monkeypatch.setattr(
-        importance_process, "study", lambda trials, *_: gate.wait(60) and sum(one.over for one in trials)
-    )
+    monkeypatch.setattr(importance, "study", lambda trials, *_: gate.wait(60) and sum(one.over for one in trials))
 
     def asked(seconds):
         monkeypatch.setattr(sweep_data, "_PATIENCE", seconds)
@@ -161,6 +159,6 @@ def test_a_long_study_begins_when_the_page_is_drawn(search, monkeypatch):
     monkeypatch.setattr(sweep_data, "_FEW", 11)
     loaded = sweep_data.load(sweeps.find_sweep(search.path))
     judged = sweep_data.judge(loaded, SweepView(search.path))
-    monkeypatch.setattr(importance_process, "study", lambda trials, *_: len(trials))
+    monkeypatch.setattr(importance, "study", lambda trials, *_: len(trials))
     assert sweep_data.findings(loaded, judged) is None
     assert sweep_data.study(loaded, judged).result(60) == len(judged.trials) == sweep_data.findings(loaded, judged)
