@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,26 +9,23 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from runtide_dashboards import literals
 from runtide_dashboards.errors import DashboardError, QueryFailed, StoreAway
 from runtide_dashboards.queries import store
 from runtide_dashboards.url_values import Query
 
-# Seconds in which a browser, busy or far away, hears of the query parameters that it was given.
-_HEARD = 10.0
 _SENT = "shell-sent"
+# A browser is never farther behind.
+_MOST_BEFORE = 32
 
 
 @dataclass(frozen=True)
 class _Sent:
     """Query parameters that a page was given, and those that the browser names until it has heard of them."""
 
-    page: str
-    before: Sequence[Query]
     now: Query
-    at: float
+    before: Sequence[Query]
 
 
 def main() -> None:
@@ -47,11 +43,16 @@ def main() -> None:
         st.Page(run.page, title="Run", icon=":material/insights:", url_path="run", visibility="hidden"),
     ]
     page = st.navigation(pages, position="top")
+    sent: _Sent | None = st.session_state.get(_SENT)
+    if sent and sent.now != _told():
+        # The whole page is run, and not for what was put: somebody went back, or followed a link.
+        del st.session_state[_SENT]
     guarded(page.run)
 
 
 def guarded(draw: Callable[[], None]) -> None:
     """Draw, or say in one sentence why not and try again by itself."""
+    query()  # what is drawn may have the whole page run again, with the parameters that are known then
     try:
         draw()
     except StoreAway as error:
@@ -64,24 +65,19 @@ def query() -> Query:
     """The page's query parameters."""
     told = _told()
     sent: _Sent | None = st.session_state.get(_SENT)
-    if sent is None:
-        return told
-    context = get_script_run_ctx()
-    if context is None or context.is_history_navigation or time.monotonic() - sent.at > _HEARD:
-        st.session_state.pop(_SENT, None)
-        return told
-    return sent.now if sent.page == context.page_script_hash and told in sent.before else told
+    if sent and sent.now != told and told in sent.before:
+        st.query_params.from_dict(sent.now)
+        return sent.now
+    return told
 
 
 def put(parameters: Mapping[str, str | Sequence[str]]) -> None:
     """Give the page other query parameters."""
     told = query()
     sent: _Sent | None = st.session_state.get(_SENT)
-    before = (told, *(sent.before if sent else ()))
     st.query_params.from_dict(parameters)
-    context = get_script_run_ctx()
-    page = context.page_script_hash if context else ""
-    st.session_state[_SENT] = _Sent(page, before, _told(), time.monotonic())
+    before = (told, *(sent.before if sent else ()))[:_MOST_BEFORE]
+    st.session_state[_SENT] = _Sent(_told(), before)
 
 
 def _told() -> Query:

@@ -214,12 +214,14 @@ def _axis_of(axis: Axis) -> dict[str, Any]:
 def _value_axis(name: str, low: float, high: float, values: Floats) -> dict[str, Any]:
     """The axis of an objective; with an end of its own where values lie beyond it."""
     room = (high - low) * 0.06
-    ends = {}
+    ends: dict[str, Any] = {}
+    # Such an end is no round number: it gets no label.
+    labels: dict[str, Any] = {}
     if values.size and np.nanmin(values) < low:
-        ends["min"] = sweep_scales.rounded(low - room)
+        ends["min"], labels["showMinLabel"] = sweep_scales.rounded(low - room), False
     if values.size and np.nanmax(values) > high:
-        ends["max"] = sweep_scales.rounded(high + room)
-    return {"type": "value", "name": texts.short(name, 60), "scale": True, **ends}
+        ends["max"], labels["showMaxLabel"] = sweep_scales.rounded(high + room), False
+    return {"type": "value", "name": texts.short(name, 60), "scale": True, "axisLabel": labels, **ends}
 
 
 def _area(good: Range | None, axis: Axis) -> dict[str, Any] | None:

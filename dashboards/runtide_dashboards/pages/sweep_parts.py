@@ -105,15 +105,17 @@ def _words(findings: Findings | None, objective: Objective) -> None:
     st.success(said, icon=":material/lightbulb:")
 
 
+def _wait(loaded: Loaded, judged: Judged) -> None:
+    if sweep_data.findings(loaded, judged) is not None:
+        st.rerun()
+    st.skeleton(height=sweep_plots.HEIGHT)
+
+
 def _importance(loaded: Loaded, judged: Judged, findings: Findings | None, x: str, go: Go) -> None:
     st.markdown("**What matters** · click a bar to see it")
     if findings is None:
         # Looks often, and only while there is something to wait for.
-        st.fragment(run_every=1)(
-            lambda: (
-                st.skeleton(height=sweep_plots.HEIGHT) if sweep_data.findings(loaded, judged) is None else st.rerun()
-            )
-        )()
+        st.fragment(run_every=1)(guarded)(lambda: _wait(loaded, judged))
         return
     if not findings.importances:
         st.caption(escape(findings.why_not) or "No parameter differs.")
