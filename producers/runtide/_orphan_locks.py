@@ -15,13 +15,15 @@ import socket
 import sys
 from contextlib import suppress
 
-# The number of the system call that waits for a lock.
-_FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine())
+# The number of the system call that waits for a lock; 0 where it is not known.
+_FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)
 _WAIT, _WAKE = 0 | 128, 1 | 128  # FUTEX_WAIT and FUTEX_WAKE, each with FUTEX_PRIVATE_FLAG
 # What glibc's locks hold while somebody has one and others wait for it.
 _CONTENDED = 2
 # Seconds between two looks at a lookup that is not done, which usually takes 0.0003, and how many of them.
 _LOOK_INTERVAL, _LOOKS = 0.01, 100
+# Opened now: a child should not have to.
+_LIBC: ctypes.CDLL | None = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def release() -> None:
@@ -30,17 +32,14 @@ def release() -> None:
     One is made, in a thread, of an address that needs no name server. If it waits for a lock of the C library while
     there is no thread but it and this one, which has none, then the owner was left behind in the parent.
     """
-    if sys.platform != "linux" or _FUTEX is None:
+    if _LIBC is None or not _FUTEX:
         return
-    done, started = _thread.allocate_lock(), _thread.allocate_lock()
+    done, thread = _thread.allocate_lock(), 0
     done.acquire()
-    started.acquire()
-    thread = 0
 
     def look_up() -> None:
         nonlocal thread
         thread = _thread.get_native_id()
-        started.release()
         with suppress(OSError):
             socket.getaddrinfo(b"127.0.0.1", 1, flags=socket.AI_ADDRCONFIG)  # as bytes: a text has Python import codecs
         done.release()
@@ -49,29 +48,28 @@ def release() -> None:
         _thread.start_new_thread(look_up, ())
     except RuntimeError:  # no more threads
         return
-    started.acquire()
     for _ in range(_LOOKS):
         if done.acquire(timeout=_LOOK_INTERVAL):
             return
-        if (address := _awaited(thread)) and len(os.listdir("/proc/self/task")) == 2:
+        if thread and (address := _awaited(_LIBC, thread)) and len(os.listdir("/proc/self/task")) == 2:
             ctypes.c_uint32.from_address(address).value = 0
-            _libc().syscall(_FUTEX, ctypes.c_void_p(address), _WAKE, 1)
+            _LIBC.syscall(_FUTEX, ctypes.c_void_p(address), _WAKE, 1)
 
 
-def _awaited(thread: int) -> int:
+def _awaited(libc: ctypes.CDLL, thread: int) -> int:
     """The address of the C library's lock that a thread waits for; 0 when it waits for none."""
     try:
-        with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
+        with open(f"/proc/self/task/{thread}/syscall", "rb") as file:
             number, *arguments = file.read().split()[:5]
     except OSError:
         return 0
-    if number != str(_FUTEX):
+    if number != b"%d" % _FUTEX:
         return 0
     address, operation, value, timeout = (int(argument, 16) for argument in arguments)
     if (operation, value, timeout) != (_WAIT, _CONTENDED, 0):
         return 0
-    lookup = ctypes.cast(_libc().getaddrinfo, ctypes.c_void_p).value
-    return address if _library(address) == _library(lookup) else 0
+    lookup = ctypes.cast(libc.getaddrinfo, ctypes.c_void_p).value
+    return address if _library(libc, address) == _library(libc, lookup) else 0
 
 
 class _Symbol(ctypes.Structure):
@@ -82,13 +80,9 @@ class _Symbol(ctypes.Structure):
     )  # fmt: skip
 
 
-def _library(address: int | None) -> int | None:
+def _library(libc: ctypes.CDLL, address: int | None) -> int | None:
     """Where the library is loaded that an address belongs to."""
     symbol = _Symbol()
-    found = _libc().dladdr(ctypes.c_void_p(address), ctypes.byref(symbol))
+    found = libc.dladdr(ctypes.c_void_p(address), ctypes.byref(symbol))
     base: int | None = symbol.base
     return base if found else None
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
