@@ -4,7 +4,7 @@ import random
 import threading
 
 import pytest
-from tests.dashboards import searches
+from tests.dashboards import machines, searches
 
 from runtide_dashboards import importance, literals, sweep_data, sweep_frames
 from runtide_dashboards.queries import store, sweeps
@@ -130,6 +130,18 @@ def test_the_frame_and_the_cost(search):
     shares = "10 % in trials that failed · 5 % in trials that were stopped early"
     assert words == f"2.0 h of 4 runs · 30.0 min each on average · {shares} · 1.5 kWh of GPUs"
     assert sweep_frames.failures(loaded.trials, loaded.more) == [("CUDA out of memory", 1)]
+
+
+def test_the_energy_of_a_sweep_is_that_of_its_runs(lab, project, search):
+    """By the counters of their GPUs; runs that are no trials add nothing, nor do trials without samples."""
+    for number, run in enumerate(("wiki-3", "wiki-4", "other")):
+        begin = searches.now() // 1000 + 1_000_000 * number
+        machines.fleet(lab, f"{project}/{run}", begin, seconds=101, nodes=1, gpus=2)
+    kwh = 2 * 600 * 100 / 3.6e6  # two GPUs of 600 W each, for 100 seconds
+    expected = {f"{project}/wiki-3": kwh, f"{project}/wiki-4": kwh}
+    assert sweeps.energy(search.path) == pytest.approx(expected)
+    cost = sweep_data.cost(sweep_data.load(sweeps.find_sweep(search.path)))
+    assert cost.kwh == pytest.approx(2 * kwh) and sweep_frames.cost_words(cost).endswith("0.06667 kWh of GPUs")
 
 
 def test_what_was_found_stands_until_more_is_known(search, monkeypatch):
