@@ -86,23 +86,24 @@ class SlowLine:
         self._holds, self._answered = True, 0
 
     def wait_for_answer(self):
-        """Wait until a run of the script is over, of which the page knows nothing."""
+        """Wait until a run of the script is over, of which the page knows nothing; returns how much is held up."""
         deadline = time.monotonic() + DEADLINE
         while not self._answered:
             assert time.monotonic() < deadline
             self._page.wait_for_timeout(20)
         self._answered = 0
+        return len(self._held)
 
-    def let_through(self):
-        """What was held up comes through, and what follows does not."""
-        for page, message in self._held:
+    def let_through(self, number):
+        """So much of what is held up comes through."""
+        for page, message in self._held[:number]:
             page.send(message)
-        self._held = []
+        self._held = self._held[number:]
 
     def release(self):
         """All comes through again."""
         self._holds = False
-        self.let_through()
+        self.let_through(len(self._held))
 
 
 def is_error(entry, failing=()):
