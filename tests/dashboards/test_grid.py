@@ -100,8 +100,9 @@ def open_grid(berlin, server):
     errors: list[str] = []
     server.switch(down=False, grow=1.0)
 
-    def opened(fragment="", **query) -> Page:
+    def opened(fragment="", before="", **query) -> Page:
         page = berlin.new_page()
+        page.add_init_script(before)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
         parts = [
@@ -275,6 +276,19 @@ def test_a_smoothed_line_is_the_same_in_a_zoom(open_grid):
         for line in (wide, shown["lines"][0])
     ]
     assert math.isclose(*near, abs_tol=0.01)
+
+
+@browser_test
+def test_a_grid_is_not_done_before_it_is_known_what_is_in_view(open_grid):
+    """A busy browser takes a while to say, and only then anything is asked."""
+    late = """
+    const Prompt = IntersectionObserver;
+    window.IntersectionObserver = class extends Prompt {
+      constructor(callback, options) {
+        super((...said) => setTimeout(callback, 1000, ...said), options);
+      }
+    };"""
+    assert panels(open_grid(before=late))["val/loss"]["lines"]
 
 
 @browser_test

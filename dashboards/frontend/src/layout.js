@@ -48,7 +48,7 @@ export class Layout {
 
   /** Whether there are panels, and of each of them it is known if it is in view. */
   get placed() {
-    return this.#structure !== "" && this.#unplaced.size === 0;
+    return this.#structure !== "" && ![...this.#unplaced].some(({element}) => element.isConnected);
   }
 
   near() {
@@ -145,6 +145,7 @@ export class Layout {
     if (known) return known;
     const panel = new Panel(this.grid, what);
     this.panels.set(what.key, panel);
+    this.#unplaced.add(panel);
     this.inView.observe(panel.element);
     this.sizes.observe(panel.body);
     return panel;
