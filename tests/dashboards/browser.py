@@ -68,16 +68,16 @@ class SlowLine:
         self._page, self._held, self._holds, self._answered = page, [], False, 0
         page.route_web_socket(re.compile("_stcore/stream"), self._connect)
 
-    def _connect(self, socket):
-        server = socket.connect_to_server()
+    def _connect(self, route):
+        server = route.connect_to_server()
 
         def answer(message):
             if isinstance(message, bytes):
                 self._answered += ForwardMsg.FromString(message).WhichOneof("type") == "script_finished"
             if self._holds:
-                self._held.append((socket, message))
+                self._held.append((route, message))
             else:
-                socket.send(message)
+                route.send(message)
 
         server.on_message(answer)
 
@@ -96,8 +96,8 @@ class SlowLine:
 
     def let_through(self, number):
         """So much of what is held up comes through."""
-        for page, message in self._held[:number]:
-            page.send(message)
+        for route, message in self._held[:number]:
+            route.send(message)
         self._held = self._held[number:]
 
     def release(self):

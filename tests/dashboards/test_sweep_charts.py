@@ -122,6 +122,16 @@ def test_best_so_far_counts_what_failed():
     assert chart.clickable == {"trials": ["e/p/t0", "e/p/t1", "e/p/t3"]}
 
 
+@pytest.mark.parametrize(("far", "maximize", "end"), [(99.0, False, "Max"), (-99.0, True, "Min")])
+def test_an_axis_that_ends_before_the_worst_says_no_crooked_number_there(far, maximize, end):
+    """The end lies a little beyond the others, and the round numbers on the way keep their labels."""
+    trials = [trial(number, value=value) for number, value in enumerate((1.0, 2.0, 3.0, 2.0, far))]
+    objective = Objective("val/loss", maximize)
+    axis = sweep_charts.best(trials, objective, scores(trials, objective)).option["yAxis"]
+    assert axis["axisLabel"] == {f"show{end}Label": False}
+    assert axis[end.lower()] == (0.88 if maximize else 3.12)
+
+
 def test_a_scatter_has_its_good_range_its_colours_and_its_front():
     """A trial without a value of x has no dot."""
     values = scores(TRIALS, LOSS)
