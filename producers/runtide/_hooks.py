@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from runtide import _outbox, _platform, _taps, _tensors
+from runtide import _orphan_locks, _outbox, _platform, _taps, _tensors
 from runtide._run import Run
 
 # Runs of this process that have not been finished, oldest first.
@@ -26,9 +26,6 @@ def watch(run: Run) -> None:
         atexit.register(_finish_all)
         _watch_exceptions()
         _watch_exit()
-        from runtide import _orphan_locks  # not with the package: it takes ctypes, which is slow to import
-
-        _platform.after_fork_in_child(_orphan_locks.release)
         _platform.after_fork_in_child(_become_children)
 
 
@@ -62,6 +59,7 @@ def _watch_exit() -> None:
 
 
 def _become_children() -> None:
+    _orphan_locks.release()
     _tensors.become_child()
     _taps.become_child()
     for run in _runs:
