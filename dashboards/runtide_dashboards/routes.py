@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from streamlit import file_util
 
-from runtide_dashboards import answers, hardware_answers, hardware_questions
+from runtide_dashboards import answers, hardware_answers, hardware_questions, sweep_data
 from runtide_dashboards.errors import DashboardError
 from runtide_dashboards.exports import export
 from runtide_dashboards.hardware_exports import export_samples
 from runtide_dashboards.questions import MAX_BODY, BadQuestion, parse
+from runtide_dashboards.sweep_views import read_sweep
 
 T = TypeVar("T")
+_HTML = Path(file_util.get_static_dir()) / "index.html"
 
 
 async def series(request: Request) -> Response:
@@ -34,6 +38,13 @@ async def hardware(request: Request) -> Response:
     return Response(data, media_type="application/octet-stream", headers={"Cache-Control": "no-store"})
 
 
+async def sweep(request: Request) -> Response:
+    """GET sweep: Streamlit's HTML. Until it has a socket and the page's script runs, its trials are being loaded."""
+    query = request.query_params
+    sweep_data.expect(read_sweep({name: query.getlist(name) for name in query}))
+    return FileResponse(_HTML, headers={"Cache-Control": "no-cache"})
+
+
 def routes(base: str) -> list[BaseRoute]:
     """The routes of the data.
 
@@ -46,6 +57,7 @@ def routes(base: str) -> list[BaseRoute]:
         Route(f"{start}/api/hardware", _said(hardware), methods=["POST"]),
         Route(f"{start}/api/hardware/export", _said(export_samples), methods=["GET"]),
         Route(f"{start}/api/export", _said(export), methods=["GET"]),
+        Route(f"{start}/sweep", sweep, methods=["GET"]),
     ]
 
 

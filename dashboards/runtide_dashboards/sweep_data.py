@@ -5,6 +5,8 @@ stamp ─▶ known? ─▶ trials, runs ─▶ Loaded ─▶ judged by an object
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -12,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -26,6 +28,8 @@ from runtide_dashboards.sweep_trials import Axis, Floats, Objective, Trial
 from runtide_dashboards.sweep_views import SweepView
 
 T = TypeVar("T")
+# What was made, or is being made, by what it is made of.
+Kept = OrderedDict[object, Future[Any]]
 # Sweeps of ten thousand trials take tens of megabytes.
 _KEPT, _KEPT_STUDIES, _KEPT_ANSWERS = 8, 64, 64
 # What runs say of themselves comes apart from what is decided: for so long after a decision it is asked for anew.
@@ -34,14 +38,17 @@ _FRESH = 30
 _RECENT = 2
 # The study of so many trials takes no longer than so many seconds.
 _FEW, _PATIENCE = 100, 0.2
+_NICE = 10
 # One at a time: it keeps a core busy for seconds, and queries want one too.
 _workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runtide-importance")
+# What browsers are about to ask for.
+_early = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runtide-sweep")
 _lock = threading.Lock()
-_sweeps: OrderedDict[object, object] = OrderedDict()
-_loaded: OrderedDict[object, object] = OrderedDict()
-_judged: OrderedDict[object, object] = OrderedDict()
-_costs: OrderedDict[object, object] = OrderedDict()
-_studies: OrderedDict[object, object] = OrderedDict()
+_sweeps: Kept = OrderedDict()
+_loaded: Kept = OrderedDict()
+_judged: Kept = OrderedDict()
+_costs: Kept = OrderedDict()
+_studies: Kept = OrderedDict()
 _findings: OrderedDict[object, Findings] = OrderedDict()
 
 
@@ -148,6 +155,19 @@ def current(name: str) -> Loaded | None:
         return before
 
 
+def expect(view: SweepView) -> None:
+    """Begin to load what the page of a view will ask for; what goes wrong is told there."""
+    if view.sweep:
+        _early.submit(_prepare, view)
+
+
+def _prepare(view: SweepView) -> None:
+    loaded = current(view.sweep)
+    if loaded is not None:
+        metrics(loaded)
+        judge(loaded, view)
+
+
 def cost(loaded: Loaded) -> Cost:
     """What the runs of the sweep took."""
     return once(_costs, _KEPT, loaded.at, lambda: sweep_frames.cost(loaded.trials, sweeps.energy(loaded.sweep.path)))
@@ -214,8 +234,15 @@ def study(loaded: Loaded, judged: Judged) -> Future[Findings]:
         _studies,
         _KEPT_STUDIES,
         _studied(loaded, judged),
-        lambda: _workers.submit(importance.study, judged.trials, judged.objective, loaded.axes),
+        lambda: _workers.submit(_study, judged, loaded.axes),
     )
+
+
+def _study(judged: Judged, axes: Sequence[Axis]) -> Findings:
+    # Pages and the store go first: with its threads, a study would take all processors of a small machine.
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    return importance.study(judged.trials, judged.objective, axes)
 
 
 def _studied(loaded: Loaded, judged: Judged) -> object:
@@ -232,12 +259,12 @@ def findings(loaded: Loaded, judged: Judged) -> Findings | None:
     if loaded.over <= _FEW:
         study(loaded, judged)
     with _lock:
-        begun = cast("Future[Findings] | None", _studies.get(_studied(loaded, judged)))
+        begun = _studies.get(_studied(loaded, judged))
         known = _findings.get(asked)
     if begun is None:
         return known
     try:
-        found = begun.result(_PATIENCE if loaded.over <= _FEW else 0)
+        found = cast("Future[Findings]", begun.result()).result(_PATIENCE if loaded.over <= _FEW else 0)
     except NotYet:
         return known
     with _lock:
@@ -256,15 +283,32 @@ def with_metric(trials: Sequence[Trial], name: str, values: Mapping[str, float])
     ]
 
 
-def once(kept: OrderedDict[object, object], most: int, key: object, make: Callable[[], T]) -> T:
-    """What was made under a key, or make it. Args: where it is kept; how much is kept there; the key; what makes it."""
+def once(kept: Kept, most: int, key: object, make: Callable[[], T]) -> T:
+    """What was made under a key, or make it; who asks meanwhile waits for it.
+
+    Args:
+        kept: Where it is kept.
+        most: How much is kept there.
+        key: Of what it is made.
+        make: Makes it; what it raises is everybody's, and it is made anew for the next.
+    """
     with _lock:
-        if key in kept:
+        before, mine = kept.get(key), Future[T]()
+        if before is None:
+            kept[key] = mine
+            while len(kept) > most:
+                kept.popitem(last=False)
+        else:
             kept.move_to_end(key)
-            return cast(T, kept[key])
-    made = make()
-    with _lock:
-        kept[key] = made
-        while len(kept) > most:
-            kept.popitem(last=False)
+    if before is not None:
+        return cast(T, before.result())
+    try:
+        made = make()
+    except BaseException as error:
+        with _lock:
+            if kept.get(key) is mine:
+                del kept[key]
+        mine.set_exception(error)
+        raise
+    mine.set_result(made)
     return made

@@ -179,6 +179,13 @@ def test_a_shared_link_shows_the_same(dashboard, wiki, open_page):
     expect(page.get_by_text("Trials · 63")).to_be_visible()
 
 
+def test_what_takes_long_to_find_out_comes_when_the_page_is_drawn(dashboard, seeded, open_page):
+    """By itself: that the page is there begins it."""
+    search = searches.seed(seeded, "many", trials=130)
+    page = open_page(f"{dashboard.url}/sweep?s={search.path}")
+    expect(page.locator(".st-key-sweep-findings")).to_contain_text("lr explains most of val/loss")
+
+
 def test_it_grows_by_itself_and_what_is_brushed_stays(dashboard, seeded, open_page):
     """A trial that begins redraws nothing; one that ends is drawn; the end of the sweep is shown."""
     search = searches.seed(seeded, "live", trials=12)

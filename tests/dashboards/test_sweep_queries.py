@@ -2,12 +2,18 @@
 
 import random
 import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from tests.dashboards import machines, searches
 
 from runtide_dashboards import importance, literals, sweep_data, sweep_frames
+from runtide_dashboards.errors import StoreAway
 from runtide_dashboards.queries import store, sweeps
+from runtide_dashboards.routes import routes
 from runtide_dashboards.sweep_views import SweepView
 
 
@@ -78,6 +84,54 @@ def test_a_sweep_is_asked_for_anew_after_a_decision(search, monkeypatch):
     search.flush()
     assert sweep_data.find(search.path).open == before.open + 1
     assert sweep_data.find("nothing/like/it") is None
+
+
+def test_a_sweep_is_loaded_while_the_browser_connects(search, monkeypatch):
+    """From its first request on, which is answered with Streamlit's own page; who asks meanwhile waits for the same."""
+    begun, gate, asked = threading.Event(), threading.Event(), []
+    trials = sweeps.trials
+
+    def slow(path):
+        asked.append(path)
+        begun.set()
+        assert gate.wait(60)
+        return trials(path)
+
+    monkeypatch.setattr(sweeps, "trials", slow)
+    with TestClient(Starlette(routes=routes(""))) as client:
+        answer = client.get("/sweep", params={"s": search.path})
+        assert answer.status_code == 200 and '<div id="root">' in answer.text
+        assert begun.wait(60)
+        with ThreadPoolExecutor(2) as pool:
+            pages = [pool.submit(sweep_data.current, search.path) for _ in range(2)]
+            assert not wait(pages, 0.2).done
+            gate.set()
+            first, second = (page.result(60) for page in pages)
+        assert first is second and len(first.trials) == 15 and asked == [search.path]
+        for sweep in ("", "nothing/like/it"):
+            assert client.get("/sweep", params={"s": sweep}).text == answer.text
+
+
+def test_what_could_not_be_made_is_made_anew():
+    """Who waited for it is told why; it is not kept."""
+    begun, gate, kept = threading.Event(), threading.Event(), OrderedDict()
+
+    def fail():
+        begun.set()
+        gate.wait(60)
+        raise StoreAway("gone")
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(sweep_data.once, kept, 2, "a", fail)]
+        assert begun.wait(60)
+        waiting.append(pool.submit(sweep_data.once, kept, 2, "a", lambda: "somebody else's"))
+        assert not wait(waiting, 0.2).done
+        gate.set()
+        for one in waiting:
+            with pytest.raises(StoreAway, match="gone"):
+                one.result(60)
+    assert sweep_data.once(kept, 2, "a", lambda: 1) == sweep_data.once(kept, 2, "a", fail) == 1
+    assert [sweep_data.once(kept, 2, key, lambda: 2) for key in "bc"] == [2, 2] and list(kept) == ["b", "c"]
 
 
 def test_trials_are_judged_by_any_metric_of_their_runs(search):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import streamlit as st
@@ -41,8 +42,7 @@ def draw(known: Sweep, go: Go) -> None:
     if loaded.trials:
         sweep_table.draw(loaded, judged, chosen, go)
         st.fragment(parallel=True)(guarded)(lambda: _cost(loaded))
-    if judged.best is not None:
-        # The last thing: it takes the processor that the page is drawn with.
+    if judged.best is not None and sweep_data.findings(loaded, judged) is not None:
         sweep_data.study(loaded, judged)
 
 
@@ -106,16 +106,24 @@ def _words(findings: Findings | None, objective: Objective) -> None:
 
 
 def _wait(loaded: Loaded, judged: Judged) -> None:
-    if sweep_data.findings(loaded, judged) is not None:
-        st.rerun()
-    st.skeleton(height=sweep_plots.HEIGHT)
+    """Look often for the findings, as long as there are none."""
+    turns = itertools.count()
+
+    def look() -> None:
+        if sweep_data.findings(loaded, judged) is not None:
+            st.rerun()
+        # The first look is the page's own: a study would take the processor that its scripts are served with.
+        if next(turns):
+            sweep_data.study(loaded, judged)
+        st.skeleton(height=sweep_plots.HEIGHT)
+
+    st.fragment(run_every=1)(guarded)(look)
 
 
 def _importance(loaded: Loaded, judged: Judged, findings: Findings | None, x: str, go: Go) -> None:
     st.markdown("**What matters** · click a bar to see it")
     if findings is None:
-        # Looks often, and only while there is something to wait for.
-        st.fragment(run_every=1)(guarded)(lambda: _wait(loaded, judged))
+        _wait(loaded, judged)
         return
     if not findings.importances:
         st.caption(escape(findings.why_not) or "No parameter differs.")

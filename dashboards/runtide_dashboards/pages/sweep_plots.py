@@ -25,7 +25,7 @@ HEIGHT, _PARALLEL_HEIGHT = 250, 320
 # Axes that are drawn when nobody has chosen: more of them are too close.
 _MOST_AXES = 16
 _MOST_CHARTS = 32
-_charts: OrderedDict[object, object] = OrderedDict()
+_charts: sweep_data.Kept = OrderedDict()
 
 
 def over(view: SweepView, loaded: Loaded, judged: Judged, findings: Findings | None) -> str:

@@ -24,7 +24,7 @@ _FIRST = "sweep-first"
 # Rows before the table scrolls, and parameters in the line about one trial.
 _ROWS, _NAMED = 12, 8
 Go = Callable[..., None]
-_frames: OrderedDict[object, object] = OrderedDict()
+_frames: sweep_data.Kept = OrderedDict()
 _MOST_FRAMES = 8
 
 
