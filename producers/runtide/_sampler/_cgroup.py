@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from runtide._sampler._files import keyed, number, read
 
+# So many times it is read before limits, which hardly ever change, are read again.
+_BELIEVED = 11
 _NO_LIMIT = 1 << 60
 
 
@@ -37,8 +39,12 @@ class Cgroup:
         self._own = root / "proc/self/cgroup"
         self._root = root
         self._known: str | None = None
+        self._believed = 0
         self._cpu: tuple[int, list[Path]] = (0, [])
         self._memory: tuple[int, list[Path]] = (0, [])
+        # The tightest limit, and the level that has it.
+        self._cores: tuple[float | None, Path] = (None, root)
+        self._bytes: tuple[int | None, Path] = (None, root)
         self._cpuacct: list[Path] = []
 
     def read(self) -> dict[str, Any]:
@@ -48,6 +54,10 @@ class Cgroup:
         if membership is not None and membership != self._known:
             self._known = membership
             self._find(membership)
+            self._believed = 0
+        if self._believed == 0:
+            self._find_limits()
+        self._believed = (self._believed + 1) % _BELIEVED
         return _present({**self._read_cpu(), **self._read_memory()})
 
     def _find(self, membership: str) -> None:
@@ -56,12 +66,23 @@ class Cgroup:
         self._memory = _levels(mounts, membership, "memory", "memory.max", "memory.limit_in_bytes")
         self._cpuacct = _levels(mounts, membership, "cpuacct", "", "cpuacct.usage")[1]
 
+    def _find_limits(self) -> None:
+        version, levels = self._cpu
+        if levels:
+            cores = [(_cores(version, level), level) for level in levels]
+            self._cores = min(((n, level) for n, level in cores if n is not None), default=(None, levels[0]))
+        version, levels = self._memory
+        if levels:
+            name = "memory.max" if version == 2 else "memory.limit_in_bytes"
+            sizes = [(number(read(f"{level}/{name}")), level) for level in levels]
+            real = [(size, level) for size, level in sizes if size is not None and size < _NO_LIMIT]
+            self._bytes = min(real, default=(None, levels[0]))
+
     def _read_cpu(self) -> dict[str, Any]:
         version, levels = self._cpu
         if not levels:
             return {}
-        limits = [(_cores(version, level), level) for level in levels]
-        limit, level = min(((cores, level) for cores, level in limits if cores is not None), default=(None, levels[0]))
+        limit, level = self._cores
         told = keyed(read(f"{level}/cpu.stat"), "usage_usec", "throttled_usec", "throttled_time", "nr_throttled")
         if version == 2:
             used, throttled = told.get("usage_usec"), told.get("throttled_usec")
@@ -80,10 +101,7 @@ class Cgroup:
         version, levels = self._memory
         if not levels:
             return {}
-        name = "memory.max" if version == 2 else "memory.limit_in_bytes"
-        limits = [(number(read(f"{level}/{name}")), level) for level in levels]
-        real = [(size, level) for size, level in limits if size is not None and size < _NO_LIMIT]
-        limit, level = min(real, default=(None, levels[0]))
+        limit, level = self._bytes
         stat = keyed(read(f"{level}/memory.stat"), "anon", "total_rss")
         if version == 2:
             used, anon = number(read(f"{level}/memory.current")), stat.get("anon")

@@ -105,9 +105,6 @@ class NvmlSource:
 
     def events(self) -> list[Event]:
         """What happened since the last time."""
-        for place_on_bus, xid in self._kernel_log.xids():
-            if self._table is not None:
-                self._table.fell(place_on_bus, xid)
         return self._reports.take()
 
     def tick(self, due: Set[Tier]) -> list[dict[str, Any]]:
@@ -128,6 +125,9 @@ class NvmlSource:
         return rows
 
     def _read(self, table: Table, tiers: Set[Tier], now: float, rows: list[dict[str, Any]]) -> None:
+        if Tier.MEDIUM in tiers:
+            for place_on_bus, xid in self._kernel_log.xids():
+                table.fell(place_on_bus, xid)
         table.watch(tiers, now)
         due = tuple(tiers)  # in a set, every look for an enum's member calls Python
         for gpu in table.in_order():

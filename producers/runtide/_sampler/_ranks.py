@@ -16,6 +16,9 @@ _NEW = frozenset(("step", "phase", "ended"))
 # Half of the cost of json.loads().
 _DECODER = json.JSONDecoder()
 
+# UUIDs of what a row is of: the GPU, and the MIG instance or nothing.
+Name = tuple[str, str]
+
 
 class Message(NamedTuple):
     """What a rank says: all of it each time, so that a sampler that is new knows it with the next one.
@@ -57,6 +60,10 @@ class Message(NamedTuple):
     ended: bool = False
 
 
+# So many fields of a message stay as they are from one to the next.
+STANDING = Message._fields.index("step")
+
+
 def parse_message(data: bytes) -> Message | None:
     """The message that a rank has sent; None for anything else. What a later version adds is left out."""
     # Ten times a second from each rank: what it has said before is not looked through again.
@@ -67,7 +74,7 @@ def parse_message(data: bytes) -> Message | None:
     step, phase = news["step"], news.get("phase", before.phase)
     if type(step) is not int or type(phase) is not str:
         return _parse(data)
-    return before._replace(step=step, phase=phase[:_LONGEST_PHASE], ended=news.get("ended", before.ended))
+    return Message(*before[:STANDING], step, phase[:_LONGEST_PHASE], news.get("ended", before.ended))
 
 
 def _load(data: bytes) -> dict[str, Any] | None:
@@ -166,21 +173,20 @@ def _by_prefix(token: str, uuids: list[str]) -> str | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def rows_of(claims: dict[int, frozenset[str]], rows: list[dict[str, Any]]) -> list[tuple[int | None, dict[str, Any]]]:
-    """Of all devices' rows, those that somebody computes on, each with the rank.
+def places_of(claims: dict[int, frozenset[str]], names: list[Name]) -> list[tuple[int | None, int]]:
+    """Of all devices' rows, the places of those that somebody computes on, each with the rank.
 
     Args:
         claims: By rank, the UUIDs that it computes on.
-        rows: One per device, with `gpu_uuid` and `mig_uuid`.
+        names: What each row is of.
     """
-    found: list[tuple[int | None, dict[str, Any]]] = []
-    for row in rows:
-        own = row.get("mig_uuid") or row["gpu_uuid"]
-        ranks = [rank for rank, uuids in claims.items() if own in uuids or row["gpu_uuid"] in uuids]
+    found: list[tuple[int | None, int]] = []
+    for place, (gpu, instance) in enumerate(names):
+        ranks = [rank for rank, uuids in claims.items() if (instance or gpu) in uuids or gpu in uuids]
         if ranks:
-            found.append((min(ranks), row))
-        elif not row.get("mig_uuid"):  # power and temperature of an instance are those of its GPU
-            parts = {other.get("mig_uuid") for other in rows if other["gpu_uuid"] == own}
+            found.append((min(ranks), place))
+        elif not instance:  # power and temperature of an instance are those of its GPU
+            parts = {other for parent, other in names if parent == gpu}
             if any(parts & uuids for uuids in claims.values()):
-                found.append((None, row))
+                found.append((None, place))
     return found

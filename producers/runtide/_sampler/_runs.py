@@ -10,7 +10,7 @@ from typing import Any
 from runtide._sampler._cgroup import Cgroup
 from runtide._sampler._host import used_percent
 from runtide._sampler._processes import Processes
-from runtide._sampler._ranks import Message, claimed, rows_of, visible_devices
+from runtide._sampler._ranks import STANDING, Message, Name, claimed, places_of, visible_devices
 from runtide._sampler._source import Device, Event
 from runtide._sampler._writers import Writer
 
@@ -43,22 +43,28 @@ class NodeRun:
         self.ticks = self.skipped = 0
         self._cgroup = Cgroup(pid)
         self._told: dict[tuple[str, str], Device] = {}
+        # The devices, what the rows are of, and which of them are the run's: until a rank or a device is another one.
+        self._shares: tuple[list[Device], list[Name], list[tuple[int | None, int]]] | None = None
         self._last_ms: int | None = None
         self._left_out = 0
 
-    def hear(self, message: Message) -> None:
-        """Note what a rank says."""
+    def hear(self, message: Message) -> bool:
+        """Note what a rank says; whether it is more than where it is now."""
         before = self.ranks.get(message.pid)
         self.ranks[message.pid] = message
-        if before is None or before.interval != message.interval:
-            self._set_interval()
+        if before is not None and before[:STANDING] == message[:STANDING]:
+            return False
+        self.every_gpu = self.every_gpu or message.every_gpu
+        self._ranks_changed()
+        return True
 
     def forget(self, pid: int) -> None:
         """The rank's process has ended, or it logs no more."""
         del self.ranks[pid]
-        self._set_interval()
+        self._ranks_changed()
 
-    def _set_interval(self) -> None:
+    def _ranks_changed(self) -> None:
+        self._shares = None
         wanted = [round(message.interval * 1000) for message in self.ranks.values()]
         self.interval_ms = min(wanted, default=self.interval_ms)
 
@@ -112,19 +118,13 @@ class NodeRun:
             processes: Asked for those of the ranks.
         """
         common = {**tick, "skipped": self._left_out}
-        told = {message.rank: message for message in self.ranks.values()}
-        mine = rows_of(self._claims(devices), gpus)
-        if self.every_gpu:
-            ranked = {(row["gpu_uuid"], row.get("mig_uuid")): rank for rank, row in mine}
-            mine = [(ranked.get((row["gpu_uuid"], row.get("mig_uuid"))), row) for row in gpus]
-        if mine:
-            rows = [{**row, "rank": rank, **_at(told.get(rank) if rank is not None else None)} for rank, row in mine]
+        if mine := self._mine(devices, [(row["gpu_uuid"], row.get("mig_uuid", "")) for row in gpus]):
+            at: dict[int | None, dict[str, Any]] = {None: {"rank": None}}
+            at |= {message.rank: _at(message) for message in self.ranks.values()}
+            rows = [{**gpus[place], **at[rank]} for rank, place in mine]
             self.writer.add("gpu_ticks", {**common, "gpus": rows})
         if host is not None:
-            ranks = [
-                {"rank": message.rank, "pid": pid, **_at(message), **processes.use(pid)}
-                for pid, message in sorted(self.ranks.items())
-            ]
+            ranks = [{"pid": pid, **_at(message), **processes.use(pid)} for pid, message in sorted(self.ranks.items())]
             living = [row for row in ranks if row["processes"]]
             own = {**self._cgroup.read(), "disk_used_pct": used_percent(self.home), "ranks": living}
             self.writer.add("host_ticks", {**common, **host, **own})
@@ -134,13 +134,23 @@ class NodeRun:
         for pid in [pid for pid, message in self.ranks.items() if message.ended]:
             self.forget(pid)
 
+    def _mine(self, devices: list[Device], names: list[Name]) -> list[tuple[int | None, int]]:
+        """Of the rows of these names, the places of those that are the run's, each with its rank."""
+        if self._shares is None or self._shares[0] is not devices or self._shares[1] != names:
+            mine = places_of(self._claims(devices), names)
+            if self.every_gpu:
+                ranked = {place: rank for rank, place in mine}
+                mine = [(ranked.get(place), place) for place in range(len(names))]
+            self._shares = devices, names, mine
+        return self._shares[2]
+
     def _claims(self, devices: list[Device]) -> dict[int, frozenset[str]]:
         seen = {visible: visible_devices(visible, devices) for visible in {m.visible for m in self.ranks.values()}}
         return {message.rank: claimed(message, seen[message.visible]) for message in self.ranks.values()}
 
 
-def _at(message: Message | None) -> dict[str, Any]:
-    return {"step": message.step, "phase": message.phase} if message else {}
+def _at(message: Message) -> dict[str, Any]:
+    return {"rank": message.rank, "step": message.step, "phase": message.phase}
 
 
 class Runs:
@@ -153,6 +163,8 @@ class Runs:
 
     def __init__(self, opened: Opened, processes: Processes) -> None:
         self.all: dict[str, NodeRun] = {}
+        # Whether there is another rank than before, or one wants something else.
+        self.changed = False
         self._opened = opened
         self._processes = processes
 
@@ -164,8 +176,7 @@ class Runs:
             self.all[message.run] = run
         if message.pid not in run.ranks:
             run.started[message.pid] = self._processes.started(message.pid)
-        run.hear(message)
-        run.every_gpu = run.every_gpu or message.every_gpu
+        self.changed = run.hear(message) or self.changed
         return new
 
     def look(self) -> None:

@@ -127,6 +127,17 @@ def test_what_is_not_there_is_absent(tree: Tree) -> None:
     assert Cgroup(77, tree({"proc/77/cgroup": "0::/../elsewhere\n", "proc/self/mountinfo": V2})).read() == {}
 
 
+def test_a_limit_that_is_changed_is_noticed(tree: Tree) -> None:
+    """Not at once: it is read again now and then."""
+    root = tree(v2(job={"memory.max": "100", "memory.current": "7", "cpu.max": "100000 100000", "cpu.stat": CPU_STAT}))
+    group = Cgroup(77, root)
+    assert (group.read()["cgroup_mem_limit_bytes"], group.read()["cgroup_cpu_limit"]) == (100, 1)
+    for name, limit in (("memory.max", "50"), ("cpu.max", "max 100000")):
+        (root / "sys/fs/cgroup/pod/job" / name).write_text(limit)
+    told = [group.read() for _ in range(12)][-1]
+    assert told["cgroup_mem_limit_bytes"] == 50 and "cgroup_cpu_limit" not in told
+
+
 def test_a_group_outlives_its_process_and_a_process_may_move(tree: Tree) -> None:
     """What is read when the rank has ended is still its group's; a rank that is moved is followed."""
     root = tree(v2(job={"memory.max": "100", "memory.current": "7"}, pod={"memory.max": "max", "memory.current": "9"}))

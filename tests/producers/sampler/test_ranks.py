@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtide._sampler._ranks import Message, claimed, parse_message, rows_of, visible_devices
+from runtide._sampler._ranks import Message, claimed, parse_message, places_of, visible_devices
 from runtide._sampler._source import Device
 
 GPUS = [Device("gpu", f"GPU-{letter * 4}-1", gpu_index=place) for place, letter in enumerate("abcd")]
@@ -78,15 +78,10 @@ def test_which_gpus_a_rank_claims(said: dict[str, object], expected: list[str]) 
 
 def test_rows_go_to_who_computes_on_the_device() -> None:
     """An instance's GPU is told too, since it has the power, but as nobody's; other instances are not."""
-    rows = [
-        {"gpu_uuid": A},
-        {"gpu_uuid": A, "mig_uuid": "MIG-x"},
-        {"gpu_uuid": A, "mig_uuid": "MIG-y"},
-        {"gpu_uuid": B},
-    ]
-    assert rows_of({4: frozenset(["MIG-x"])}, rows) == [(None, rows[0]), (4, rows[1])]
-    assert rows_of({2: frozenset([B]), 1: frozenset([B])}, rows) == [(1, rows[3])]
-    assert rows_of({}, rows) == []
+    names = [(A, ""), (A, "MIG-x"), (A, "MIG-y"), (B, "")]
+    assert places_of({4: frozenset(["MIG-x"])}, names) == [(None, 0), (4, 1)]
+    assert places_of({2: frozenset([B]), 1: frozenset([B])}, names) == [(1, 3)]
+    assert places_of({}, names) == []
 
 
 @pytest.mark.parametrize(
