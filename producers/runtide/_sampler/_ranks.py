@@ -74,7 +74,7 @@ def parse_message(data: bytes) -> Message | None:
     step, phase = news["step"], news.get("phase", before.phase)
     if type(step) is not int or type(phase) is not str:
         return _parse(data)
-    return Message(*before[:STANDING], step, phase[:_LONGEST_PHASE], news.get("ended", before.ended))
+    return Message._make((*before[:STANDING], step, phase[:_LONGEST_PHASE], news.get("ended", before.ended)))
 
 
 def _load(data: bytes) -> dict[str, Any] | None:

@@ -203,6 +203,20 @@ def test_mig_instances_are_rows_of_their_own(node: Make) -> None:
     assert not of.events(), "nothing of this is an error"
 
 
+def test_an_instance_whose_number_is_not_known_is_not_taken_for_another(node: Make) -> None:
+    """NVML asks for it by its number, and a number that is missing would be 0, another instance's."""
+    migs = [Mig("MIG-a", 1), Mig("MIG-b", 5)]
+    of = node(FakeGpu(uuid(0), migs=migs), faults=[Fault(pynvml.NVML_ERROR_NO_DATA, "nvmlDeviceGetGpuInstanceId")])
+    of.tick()
+    for row in of.tick(after=1)[1:]:
+        assert row["mem_used_bytes"] and "sm_active_pct" not in row
+    assert "nothing to report" in of.device(1).absent["sm_active_pct"]
+    of.fake.faults.clear()
+    of.tick(after=60)
+    of.tick(after=301)
+    assert all(row["sm_active_pct"] == 10.0 for row in of.tick(after=1)[1:])
+
+
 def test_mig_instances_that_change_are_found(node: Make) -> None:
     gpu = FakeGpu(uuid(0))
     of = node(gpu)
