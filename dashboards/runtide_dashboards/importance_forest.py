@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,13 @@ def grow(x: Floats, y: Floats) -> Any:
     """
     from sklearn.ensemble import RandomForestRegressor  # a second to import
 
-    return RandomForestRegressor(_TREES, random_state=SEED, n_jobs=_THREADS).fit(x, y)
+    forest = RandomForestRegressor(_TREES, random_state=SEED, n_jobs=_THREADS)
+    # Its threads set what is done with warnings, which before Python 3.14 is one thing for all threads: what one puts
+    # back may be another's, and scikit-learn takes that for a fault of the caller.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`sklearn\.utils\.parallel\.delayed`", UserWarning)
+        forest.fit(x, y)
+    return forest.set_params(n_jobs=1)
 
 
 def out_of_bag(forest: Any, x: Floats, variants: Sequence[Variant]) -> Floats:

@@ -1,6 +1,8 @@
 """Which parameters matter: functions whose answer is known, and scikit-learn as the reference."""
 
 import math
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -105,6 +107,22 @@ def test_predictions_out_of_bag_are_those_of_scikit_learn():
     np.testing.assert_allclose(plain, reference.oob_prediction_)
     assert determination(y, plain) == pytest.approx(reference.oob_score_)
     assert determination(y, other) < 0 and determination(np.ones(80), plain) is None
+
+
+def test_the_threads_of_a_forest_leave_warnings_as_they_were():
+    """They set what is done with warnings at the same time, and put it back in any order."""
+    x = np.random.default_rng(0).random((60, 3))
+    grow(x, x[:, 0])  # scikit-learn's own are there then
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with warnings.catch_warnings(record=True):  # a few are still shown
+            before = list(warnings.filters)
+            for _ in range(20):
+                grow(x, x[:, 0]).predict(x)
+            assert warnings.filters == before
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_row_that_all_trees_have_seen_has_no_prediction():

@@ -27,7 +27,17 @@ from runtide._sampler._nvml_events import address
 from runtide._sampler._nvml_facts import architecture, gpu_facts, memory_total, quietly, text
 from runtide._sampler._nvml_fields import FieldBatch
 from runtide._sampler._nvml_history import KINDS, History
-from runtide._sampler._nvml_policy import NOT_FOUND, NOT_SUPPORTED, QUIET, TOO_OLD, Guard, NvmlStale, Reports, reason, refuse
+from runtide._sampler._nvml_policy import (
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    QUIET,
+    TOO_OLD,
+    Guard,
+    NvmlStale,
+    Reports,
+    reason,
+    refuse,
+)
 from runtide._sampler._source import Device, Tier
 
 _AMPERE = 7
