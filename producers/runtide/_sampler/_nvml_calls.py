@@ -80,7 +80,7 @@ def pointer(nvml: Any, name: str) -> Any:
 
 
 class Direct:
-    """A reader that calls the C function, with memory that is allocated once: a tenth of the wrapper's cost.
+    """A reader that calls the C function, past the wrapper, with memory that is allocated once.
 
     Args:
         function: The C function.
