@@ -141,12 +141,32 @@ def work(browser: Browser, url: str, *ready: str) -> tuple[float, float]:
         context.close()
 
 
+def again(browser: Browser, url: str, rounds: int, *ready: str) -> list[float]:
+    """Seconds of a page in new tabs of a browser that was there before, and has the scripts in its cache."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    took = []
+    try:
+        for _ in range(rounds + 1):
+            page = context.new_page()
+            page.set_default_timeout(120_000)
+            begin = time.perf_counter()
+            page.goto(url, wait_until="commit")
+            for selector in ready:
+                page.wait_for_selector(selector, state="attached")
+            took.append(time.perf_counter() - begin)
+            page.close()
+    finally:
+        context.close()
+    return took[1:]
+
+
 def pages(browser: Browser, base: str, store: str, trials: int, rounds: int) -> None:
     """The page in fresh tabs: the first time, and when the sweep is known to the dashboard."""
     link = f"{base}/sweep?s={SWEEP}"
     title = f"Sweep, {trials:,} trials x 12 parameters"
     row(f"{title}, first visitor: charts and table", [load(browser, link, *INTERACTIVE)])
     row(f"{title}: charts and table", [load(browser, link, *INTERACTIVE) for _ in range(rounds)])
+    row(f"{title}: a browser that was there before", again(browser, link, rounds, *INTERACTIVE))
     row(f"{title}: importance too", [load(browser, link, *INTERACTIVE, IMPORTANCE, READY) for _ in range(rounds)])
     row(f"{title}: CPU of its main thread", [work(browser, link, *INTERACTIVE)[0] for _ in range(rounds)])
     row(f"{title}: over the socket", [work(browser, link, *INTERACTIVE)[1]], "MB")
@@ -162,6 +182,7 @@ def main() -> None:
         with floor(folder) as address:
             row("floor, first visitor: a page of one word", [load(browser, address, READY)])
             row("floor: a page of one word", [load(browser, address, READY) for _ in range(args.rounds)])
+            row("floor: a browser that was there before", again(browser, address, args.rounds, READY))
             row("floor: CPU of its main thread", [work(browser, address, READY)[0] for _ in range(args.rounds)])
         with running_store(folder) as store:
             seed(store, args.trials)
