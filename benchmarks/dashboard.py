@@ -26,11 +26,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from query_api import await_answer, describe, frames, running_store, tell
 from seeding import seed_runs
 
 _DEADLINE = 120.0
+VIEWPORT: ViewportSize = {"width": 1600, "height": 1000}
 READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 # The component says so itself, once no panel in view waits for an answer.
 DRAWN = ".rt[data-state=idle]"
@@ -72,17 +73,22 @@ def floor(folder: Path) -> Any:
     return serving([*command, "--server.port"], "")
 
 
+def visit(context: BrowserContext, url: str, *ready: str) -> tuple[Page, float]:
+    """A new tab, and the seconds from its navigation until all of the selectors are there."""
+    page = context.new_page()
+    page.set_default_timeout(_DEADLINE * 1000)
+    begin = time.perf_counter()
+    page.goto(url, wait_until="commit")
+    for selector in ready:
+        page.wait_for_selector(selector, state="attached")
+    return page, time.perf_counter() - begin
+
+
 def load(browser: Browser, url: str, *ready: str, then: Callable[[Page], None] | None = None) -> float:
     """Seconds from the navigation until all of the selectors are there, in a fresh context."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    context = browser.new_context(viewport=VIEWPORT)
     try:
-        page = context.new_page()
-        page.set_default_timeout(_DEADLINE * 1000)
-        begin = time.perf_counter()
-        page.goto(url, wait_until="commit")
-        for selector in ready:
-            page.wait_for_selector(selector, state="attached")
-        took = time.perf_counter() - begin
+        page, took = visit(context, url, *ready)
         if then is not None:
             then(page)
         return took
@@ -197,7 +203,7 @@ def live(browser: Browser, folder: Path, seconds: float) -> None:
 
 def watch(browser: Browser, url: str, seconds: float) -> list[float]:
     """How long each point took until it was drawn; points come every 50 ms."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    context = browser.new_context(viewport=VIEWPORT)
     try:
         page = context.new_page()
         page.set_default_timeout(_DEADLINE * 1000)

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable
 
-from dashboard import READY, dashboard, floor, load, measuring, row
+from dashboard import READY, VIEWPORT, dashboard, floor, load, measuring, row, visit
 from playwright.sync_api import Browser
 from query_api import running_store, tell
 
@@ -124,7 +124,7 @@ def parts(url: str, rounds: int) -> None:
 
 def work(browser: Browser, url: str, *ready: str) -> tuple[float, float]:
     """What a page costs, however busy the machine is: CPU seconds of its main thread, and megabytes over its socket."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    context = browser.new_context(viewport=VIEWPORT)
     try:
         page = context.new_page()
         page.set_default_timeout(120_000)
@@ -143,21 +143,16 @@ def work(browser: Browser, url: str, *ready: str) -> tuple[float, float]:
 
 def again(browser: Browser, url: str, rounds: int, *ready: str) -> list[float]:
     """Seconds of a page in new tabs of a browser that was there before, and has the scripts in its cache."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
-    took = []
+    context = browser.new_context(viewport=VIEWPORT)
+    taken = []
     try:
         for _ in range(rounds + 1):
-            page = context.new_page()
-            page.set_default_timeout(120_000)
-            begin = time.perf_counter()
-            page.goto(url, wait_until="commit")
-            for selector in ready:
-                page.wait_for_selector(selector, state="attached")
-            took.append(time.perf_counter() - begin)
+            page, took = visit(context, url, *ready)
+            taken.append(took)
             page.close()
     finally:
         context.close()
-    return took[1:]
+    return taken[1:]
 
 
 def pages(browser: Browser, base: str, store: str, trials: int, rounds: int) -> None:

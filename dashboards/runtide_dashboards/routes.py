@@ -1,4 +1,4 @@
-"""The data routes, which the charts in the browser ask: they do not pass through Streamlit's scripts."""
+"""What does not pass through Streamlit's scripts: the data that charts in the browser ask for, and a page's HTML."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def sweep(request: Request) -> Response:
 
 
 def routes(base: str) -> list[BaseRoute]:
-    """The routes of the data.
+    """The routes.
 
     Args:
         base: The path below which the dashboard is served, as server.baseUrlPath says it; empty for none.

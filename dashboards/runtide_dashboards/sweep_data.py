@@ -293,9 +293,9 @@ def once(kept: Kept, most: int, key: object, make: Callable[[], T]) -> T:
         make: Makes it; what it raises is everybody's, and it is made anew for the next.
     """
     with _lock:
-        before, mine = kept.get(key), Future[T]()
+        before = kept.get(key)
         if before is None:
-            kept[key] = mine
+            mine = kept[key] = Future[T]()
             while len(kept) > most:
                 kept.popitem(last=False)
         else:

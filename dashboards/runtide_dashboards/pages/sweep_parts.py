@@ -35,14 +35,16 @@ def draw(known: Sweep, go: Go) -> None:
     sweep, view = loaded.sweep, read_sweep(query())
     judged = sweep_data.judge(loaded, view)
     chosen = tuple(f"{sweep.path.rpartition('/')[0]}/{run}" for run in view.chosen)
+    findings = None
     if judged.best is None:
         _nothing(sweep, loaded, judged)
     else:
-        _found(view, loaded, judged, chosen, go)
+        findings = sweep_data.findings(loaded, judged)
+        _found(view, loaded, judged, findings, chosen, go)
     if loaded.trials:
         sweep_table.draw(loaded, judged, chosen, go)
         st.fragment(parallel=True)(guarded)(lambda: _cost(loaded))
-    if judged.best is not None and sweep_data.findings(loaded, judged) is not None:
+    if findings is not None:  # perhaps those of fewer trials
         sweep_data.study(loaded, judged)
 
 
@@ -76,8 +78,9 @@ def _nothing(sweep: Sweep, loaded: Loaded, judged: Judged) -> None:
         )
 
 
-def _found(view: SweepView, loaded: Loaded, judged: Judged, chosen: tuple[str, ...], go: Go) -> None:
-    findings = sweep_data.findings(loaded, judged)
+def _found(
+    view: SweepView, loaded: Loaded, judged: Judged, findings: Findings | None, chosen: tuple[str, ...], go: Go
+) -> None:
     x = sweep_plots.over(view, loaded, judged, findings)
     with st.container(key="sweep-findings"):
         _words(findings, judged.objective)

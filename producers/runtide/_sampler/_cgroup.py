@@ -43,8 +43,8 @@ class Cgroup:
         self._cpu: tuple[int, list[Path]] = (0, [])
         self._memory: tuple[int, list[Path]] = (0, [])
         # The tightest limit, and the level that has it.
-        self._cores: tuple[float | None, Path] = (None, root)
-        self._bytes: tuple[int | None, Path] = (None, root)
+        self._cpu_limit: tuple[float | None, Path] = (None, root)
+        self._memory_limit: tuple[int | None, Path] = (None, root)
         self._cpuacct: list[Path] = []
 
     def read(self) -> dict[str, Any]:
@@ -70,19 +70,19 @@ class Cgroup:
         version, levels = self._cpu
         if levels:
             cores = [(_cores(version, level), level) for level in levels]
-            self._cores = min(((n, level) for n, level in cores if n is not None), default=(None, levels[0]))
+            self._cpu_limit = min(((n, level) for n, level in cores if n is not None), default=(None, levels[0]))
         version, levels = self._memory
         if levels:
             name = "memory.max" if version == 2 else "memory.limit_in_bytes"
             sizes = [(number(read(f"{level}/{name}")), level) for level in levels]
             real = [(size, level) for size, level in sizes if size is not None and size < _NO_LIMIT]
-            self._bytes = min(real, default=(None, levels[0]))
+            self._memory_limit = min(real, default=(None, levels[0]))
 
     def _read_cpu(self) -> dict[str, Any]:
         version, levels = self._cpu
         if not levels:
             return {}
-        limit, level = self._cores
+        limit, level = self._cpu_limit
         told = keyed(read(f"{level}/cpu.stat"), "usage_usec", "throttled_usec", "throttled_time", "nr_throttled")
         if version == 2:
             used, throttled = told.get("usage_usec"), told.get("throttled_usec")
@@ -101,7 +101,7 @@ class Cgroup:
         version, levels = self._memory
         if not levels:
             return {}
-        limit, level = self._bytes
+        limit, level = self._memory_limit
         stat = keyed(read(f"{level}/memory.stat"), "anon", "total_rss")
         if version == 2:
             used, anon = number(read(f"{level}/memory.current")), stat.get("anon")

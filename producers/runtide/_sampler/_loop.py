@@ -120,7 +120,6 @@ class Loop:
             if now - self._looked >= _LOOK:
                 self._looked = now
                 self._runs.look()
-                self._set_rate()
                 if not self._confirm():
                     self.stop()
             if any(run.has_ended for run in self._runs.all.values()):
@@ -135,8 +134,7 @@ class Loop:
         while data is not None:
             self._hear(data)
             data = self._post.receive(0)
-        if self._runs.changed:
-            self._set_rate()
+        self._set_rate()
 
     def _hear(self, data: bytes) -> None:
         message = parse_message(data)
@@ -151,7 +149,6 @@ class Loop:
             self._welcome(new)
 
     def _set_rate(self) -> None:
-        self._runs.changed = False
         if self._runs.all:
             wanted = min(run.interval_ms for run in self._runs.all.values())
             self._cadence.want(wanted)
@@ -178,9 +175,8 @@ class Loop:
         if slow := self._cadence.end(self._clock.monotonic() - started):
             self._tell_events([slow], beat.moment)
         self._busy_since = None
-        if ended := self._runs.take_ended():
-            self._close(ended)
-            self._set_rate()
+        self._close(self._runs.take_ended())
+        self._set_rate()
         now = self._clock.monotonic()
         if beat.extra or now - self._flushed >= _FLUSH - 0.05:
             self._flushed = now
@@ -229,7 +225,6 @@ class Loop:
 
     def _close(self, runs: list[NodeRun]) -> None:
         """Say to runs that have ended what they got, and let go of them, while the others go on."""
-        self._closing = [thread for thread in self._closing if thread.is_alive()]
         for run in runs:
             writer = run.writer
             writer.give_up()
@@ -244,6 +239,8 @@ class Loop:
             thread = threading.Thread(target=writer.close, args=(timeout,), daemon=True)
             thread.start()
             self._closing.append(thread)
+        if not runs:
+            self._closing = [thread for thread in self._closing if thread.is_alive()]
 
     def _is_called_back(self) -> bool:
         """Take the address away before ending; a rank that spoke in that moment is heard and all goes on."""

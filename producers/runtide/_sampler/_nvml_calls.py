@@ -6,7 +6,6 @@ Never asked: nvmlDeviceGetPcieThroughput, which sleeps 20 ms. docs/hardware_nvml
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -79,47 +78,29 @@ def pointer(nvml: Any, name: str) -> Any:
         return None
 
 
-class Direct:
-    """A reader that calls the C function, past the wrapper, with memory that is allocated once.
+def _into(nvml: Any, name: str, arguments: tuple[Any, ...], take: Callable[[], Iterable[int]]) -> Reader | None:
+    """A reader that calls the C function, with memory that is allocated once: a third of the wrapper's cost."""
+    function = pointer(nvml, name)
+    if function is None:
+        return None
 
-    Args:
-        function: The C function.
-        arguments: Its arguments; one of them points to the memory.
-        memory: What it writes to.
-        form: Where in it the values are, as struct says it.
-        error: What is raised with its return code.
-    """
-
-    __slots__ = ("_error", "arguments", "function", "memory", "unpack")
-
-    def __init__(
-        self, function: Any, arguments: tuple[Any, ...], memory: Any, form: str, error: Callable[[int], Exception]
-    ) -> None:
-        self.function = function
-        self.arguments = arguments
-        self.memory = memory
-        self.unpack = struct.Struct(f"={form}").unpack_from
-        self._error = error
-
-    def __call__(self) -> Iterable[int]:
-        """The values."""
-        code = self.function(*self.arguments)
+    def read() -> Iterable[int]:
+        code = function(*arguments)
         if code != 0:
-            raise self._error(code)
-        return self.unpack(self.memory)
+            raise nvml.NVMLError(code)
+        return take()
+
+    return read
 
 
-def number(name: str, form: str = "I", *which: int) -> Way:
-    """A function that gives one number, of this form of struct; `which` says of what, such as of which clock."""
+def number(name: str, kind: type[Any] = ctypes.c_uint, *which: int) -> Way:
+    """A function that gives one number; `which` says of what, such as of which clock."""
 
     def prepare(nvml: Any, handle: Any) -> Reader:
-        function = pointer(nvml, name)
-        if function is None:
-            wrapper = getattr(nvml, name)
-            return lambda: (wrapper(handle, *which),)
-        value = (ctypes.c_ubyte * struct.calcsize(f"={form}"))()
+        value = kind()
         arguments = (handle, *(ctypes.c_uint(one) for one in which), ctypes.byref(value))
-        return Direct(function, arguments, value, form, nvml.NVMLError)
+        wrapper = getattr(nvml, name)
+        return _into(nvml, name, arguments, lambda: (value.value,)) or (lambda: (wrapper(handle, *which),))
 
     return Way(name, prepare)
 
@@ -128,14 +109,16 @@ def _utilization() -> Way:
     name = "nvmlDeviceGetUtilizationRates"
 
     def prepare(nvml: Any, handle: Any) -> Reader:
+        kind = nvml.c_nvmlUtilization_t
+        rates = kind()
+        # Views of the structure's memory: its own attributes go through Python.
+        gpu, memory = (ctypes.c_uint.from_buffer(rates, field.offset) for field in (kind.gpu, kind.memory))
+
         def ask() -> Iterable[int]:
             answer = nvml.nvmlDeviceGetUtilizationRates(handle)
             return answer.gpu, answer.memory
 
-        function, rates = pointer(nvml, name), nvml.c_nvmlUtilization_t()
-        if function is None:
-            return ask
-        return Direct(function, (handle, ctypes.byref(rates)), rates, "II", nvml.NVMLError)
+        return _into(nvml, name, (handle, ctypes.byref(rates)), lambda: (gpu.value, memory.value)) or ask
 
     return Way(name, prepare)
 
@@ -144,15 +127,14 @@ def _memory() -> Way:
     name = "nvmlDeviceGetMemoryInfo_v2"
 
     def prepare(nvml: Any, handle: Any) -> Reader:
+        memory = nvml.c_nvmlMemory_v2_t()
+        memory.version = nvml.nvmlMemory_v2
+        used = ctypes.c_ulonglong.from_buffer(memory, nvml.c_nvmlMemory_v2_t.used.offset)
+
         def ask() -> Iterable[int]:
             return (nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2).used,)
 
-        function, memory = pointer(nvml, name), nvml.c_nvmlMemory_v2_t()
-        if function is None:
-            return ask
-        memory.version = nvml.nvmlMemory_v2
-        used = f"{type(memory).used.offset}xQ"
-        return Direct(function, (handle, ctypes.byref(memory)), memory, used, nvml.NVMLError)
+        return _into(nvml, name, (handle, ctypes.byref(memory)), lambda: (used.value,)) or ask
 
     return Way(name, prepare)
 
@@ -175,13 +157,13 @@ _CHIP = 0  # nvmlTemperatureSensors_t
 CALLS = (
     Call(Tier.FAST, ("gpu_util_pct", "mem_util_pct"), (_utilization(),)),
     MEMORY,
-    Call(Tier.FAST, ("sm_clock_mhz",), (number("nvmlDeviceGetClockInfo", "I", _SM),)),
+    Call(Tier.FAST, ("sm_clock_mhz",), (number("nvmlDeviceGetClockInfo", ctypes.c_uint, _SM),)),
     Call(
         Tier.FAST,
         ("clock_event_reasons",),
         (
-            number("nvmlDeviceGetCurrentClocksEventReasons", "Q"),
-            number("nvmlDeviceGetCurrentClocksThrottleReasons", "Q"),
+            number("nvmlDeviceGetCurrentClocksEventReasons", ctypes.c_ulonglong),
+            number("nvmlDeviceGetCurrentClocksThrottleReasons", ctypes.c_ulonglong),
         ),
     ),
     Call(
@@ -189,16 +171,16 @@ CALLS = (
         ("temp_gpu_c",),
         (
             _wrapped("nvmlDeviceGetTemperatureV", lambda nvml, handle: nvml.nvmlDeviceGetTemperatureV(handle, _CHIP)),
-            number("nvmlDeviceGetTemperature", "I", _CHIP),
+            number("nvmlDeviceGetTemperature", ctypes.c_uint, _CHIP),
         ),
     ),
-    Call(Tier.MEDIUM, ("mem_clock_mhz",), (number("nvmlDeviceGetClockInfo", "I", _MEM),)),
+    Call(Tier.MEDIUM, ("mem_clock_mhz",), (number("nvmlDeviceGetClockInfo", ctypes.c_uint, _MEM),)),
     Call(Tier.SLOW, ("pcie_gen",), (number("nvmlDeviceGetCurrPcieLinkGeneration"),)),
     Call(Tier.SLOW, ("pcie_width",), (number("nvmlDeviceGetCurrPcieLinkWidth"),)),
     Call(
         Tier.SLOW,
         ("fan_pct",),
-        (number("nvmlDeviceGetFanSpeed_v2", "I", 0), number("nvmlDeviceGetFanSpeed")),
+        (number("nvmlDeviceGetFanSpeed_v2", ctypes.c_uint, 0), number("nvmlDeviceGetFanSpeed")),
     ),
     Call(
         Tier.RARE,
@@ -220,7 +202,7 @@ POWER = _wrapped("nvmlDeviceGetPowerUsage", lambda nvml, handle: round(nvml.nvml
 
 # Asked only while the field that brings the column does not answer: GPUs and drivers before the fields.
 INSTEAD = (
-    Call(Tier.FAST, ("energy_mj",), (number("nvmlDeviceGetTotalEnergyConsumption", "Q"),)),
+    Call(Tier.FAST, ("energy_mj",), (number("nvmlDeviceGetTotalEnergyConsumption", ctypes.c_ulonglong),)),
     Call(Tier.SLOW, ("power_limit_mw",), (number("nvmlDeviceGetEnforcedPowerLimit"),)),
 )
 

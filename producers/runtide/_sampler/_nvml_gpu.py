@@ -18,7 +18,6 @@ from runtide._sampler._nvml_calls import (
     POWER,
     TRAFFIC,
     Call,
-    Direct,
     Field,
     Reader,
     nvlink_fields,
@@ -206,13 +205,6 @@ class Gpu:
             if tier not in due:
                 continue
             for question in calls:
-                reader = question.reader
-                # Without the calls of Python that are in _ask, which is for what fails: there are 300 in a second.
-                if type(reader) is Direct and question.guard.worked:
-                    shared.doing = question.naming
-                    if reader.function(*reader.arguments) == 0:
-                        row.update(zip(question.call.columns, reader.unpack(reader.memory), strict=True))
-                        continue
                 if now >= question.guard.until:
                     self._ask(question, now, row)
             for batch in batches:

@@ -48,15 +48,13 @@ class NodeRun:
         self._last_ms: int | None = None
         self._left_out = 0
 
-    def hear(self, message: Message) -> bool:
-        """Note what a rank says; whether it is more than where it is now."""
+    def hear(self, message: Message) -> None:
+        """Note what a rank says."""
         before = self.ranks.get(message.pid)
         self.ranks[message.pid] = message
-        if before is not None and before[:STANDING] == message[:STANDING]:
-            return False
-        self.every_gpu = self.every_gpu or message.every_gpu
-        self._ranks_changed()
-        return True
+        if before is None or before[:STANDING] != message[:STANDING]:
+            self.every_gpu = self.every_gpu or message.every_gpu
+            self._ranks_changed()
 
     def forget(self, pid: int) -> None:
         """The rank's process has ended, or it logs no more."""
@@ -163,8 +161,6 @@ class Runs:
 
     def __init__(self, opened: Opened, processes: Processes) -> None:
         self.all: dict[str, NodeRun] = {}
-        # Whether there is another rank than before, or one wants something else.
-        self.changed = False
         self._opened = opened
         self._processes = processes
 
@@ -176,7 +172,7 @@ class Runs:
             self.all[message.run] = run
         if message.pid not in run.ranks:
             run.started[message.pid] = self._processes.started(message.pid)
-        self.changed = run.hear(message) or self.changed
+        run.hear(message)
         return new
 
     def look(self) -> None:
